@@ -1,0 +1,3 @@
+//! The `keylane` command.
+
+fn main() {}

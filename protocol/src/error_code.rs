@@ -1,0 +1,1 @@
+//! Kafka's error codes and whether a client may try again.

@@ -1,0 +1,15 @@
+//! Kafka's wire protocol and record batches: bounded decoding, encoding without copying records, no I/O.
+//!
+//! Only [`transport`] names tokio. Nothing here reads a clock, draws randomness or opens a socket. Start at
+//! [`message`] for requests and responses, at [`record_batch`] for what is stored.
+
+pub mod compression;
+pub mod error_code;
+pub mod identifiers;
+pub mod limits;
+pub mod message;
+pub mod offset;
+pub mod partitioner;
+pub mod record;
+pub mod record_batch;
+pub mod transport;

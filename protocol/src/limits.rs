@@ -1,0 +1,1 @@
+//! Every bound of the codec, with the reason for its number.

@@ -1,0 +1,1 @@
+//! From key to partition, the way Kafka's Java client does it.

@@ -1,0 +1,1 @@
+//! Frames over sockets: the one module that names tokio.
