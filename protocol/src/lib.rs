@@ -3,13 +3,17 @@
 //! Only [`transport`] names tokio. Nothing here reads a clock, draws randomness or opens a socket. Start at
 //! [`message`] for requests and responses, at [`record_batch`] for what is stored.
 
+pub mod api;
 pub mod compression;
 pub mod error_code;
+pub mod frame;
+pub mod header;
 pub mod identifiers;
 pub mod limits;
 pub mod message;
 pub mod offset;
 pub mod partitioner;
+pub mod primitive;
 pub mod record;
 pub mod record_batch;
 pub mod transport;

@@ -1,0 +1,171 @@
+//! Which APIs exist here and in which versions: the one table that decoding, ApiVersions and documentation share.
+//!
+//! Versions are ranges with both ends included, as on the wire. Nothing is listed that no test with a real client
+//! covers. Traps: Produce is *offered* from 0, because librdkafka before 2.11.1 stops compressing otherwise
+//! (KAFKA-18659), but decoded from 3; the header of an ApiVersions response has version 0 in every version.
+
+use crate::primitive::Format;
+
+/// An API of Kafka's protocol, by its key on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(i16)]
+pub enum ApiKey {
+    /// Writes record batches.
+    Produce = 0,
+    /// Reads record batches.
+    Fetch = 1,
+    /// Finds offsets by time or by place.
+    ListOffsets = 2,
+    /// Names brokers, topics, partitions and their leaders.
+    Metadata = 3,
+    /// Says which APIs and versions the broker speaks.
+    ApiVersions = 18,
+    /// Creates topics.
+    CreateTopics = 19,
+    /// Deletes topics with their records.
+    DeleteTopics = 20,
+    /// Gives a producer its id and epoch.
+    InitProducerId = 22,
+    /// Shows the configuration of topics and brokers.
+    DescribeConfigs = 32,
+    /// Names the brokers of the cluster.
+    DescribeCluster = 60,
+}
+
+/// A row of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Api {
+    /// The API.
+    pub key: ApiKey,
+    /// Kafka's name.
+    pub name: &'static str,
+    /// The first version to offer in ApiVersions; below `version_min` only for Produce.
+    pub version_offered_min: i16,
+    /// The first version that is decoded.
+    pub version_min: i16,
+    /// The last version that is offered and decoded.
+    pub version_max: i16,
+    /// The first version with compact lengths and tagged fields (KIP-482).
+    pub version_flexible: i16,
+}
+
+const fn api(key: ApiKey, name: &'static str, versions: [i16; 2], version_flexible: i16) -> Api {
+    let [version_min, version_max] = versions;
+    Api {
+        key,
+        name,
+        version_offered_min: version_min,
+        version_min,
+        version_max,
+        version_flexible,
+    }
+}
+
+/// The table, in the order of the keys.
+pub const APIS: [Api; 10] = [
+    Api {
+        version_offered_min: 0,
+        ..api(ApiKey::Produce, "Produce", [3, 11], 9)
+    },
+    api(ApiKey::Fetch, "Fetch", [4, 17], 12),
+    api(ApiKey::ListOffsets, "ListOffsets", [1, 7], 6),
+    api(ApiKey::Metadata, "Metadata", [0, 12], 9),
+    api(ApiKey::ApiVersions, "ApiVersions", [0, 4], 3),
+    api(ApiKey::CreateTopics, "CreateTopics", [2, 7], 5),
+    api(ApiKey::DeleteTopics, "DeleteTopics", [1, 6], 4),
+    api(ApiKey::InitProducerId, "InitProducerId", [0, 5], 2),
+    api(ApiKey::DescribeConfigs, "DescribeConfigs", [1, 4], 4),
+    api(ApiKey::DescribeCluster, "DescribeCluster", [0, 2], 0),
+];
+
+impl ApiKey {
+    /// Returns the number on the wire.
+    #[must_use]
+    pub const fn code(self) -> i16 {
+        self as i16
+    }
+
+    /// Returns the API of a number on the wire, `None` if it is not in the table.
+    #[must_use]
+    pub fn from_code(code: i16) -> Option<Self> {
+        let row = APIS.iter().find(|api| api.key.code() == code)?;
+        Some(row.key)
+    }
+
+    /// Returns the API's row of the table.
+    #[must_use]
+    pub const fn api(self) -> Api {
+        let mut row = 0;
+        while APIS[row].key as i16 != self as i16 {
+            row += 1;
+        }
+        APIS[row]
+    }
+
+    /// Returns Kafka's name of the API.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        self.api().name
+    }
+}
+
+impl Api {
+    /// Returns whether the version is decoded; one may be offered and yet refused (Produce 0 to 2).
+    #[must_use]
+    pub const fn decodes(self, version: i16) -> bool {
+        self.version_min <= version && version <= self.version_max
+    }
+
+    /// Returns whether values of this version have compact lengths and tagged fields.
+    #[must_use]
+    pub const fn is_flexible(self, version: i16) -> bool {
+        version >= self.version_flexible
+    }
+
+    /// Returns whether the header of a response of this version has tagged fields; for ApiVersions never.
+    #[must_use]
+    pub const fn has_flexible_response_header(self, version: i16) -> bool {
+        self.is_flexible(version) && !matches!(self.key, ApiKey::ApiVersions)
+    }
+
+    pub(crate) fn format(self, version: i16) -> Option<Format> {
+        self.decodes(version).then_some(Format {
+            version,
+            flexible: self.is_flexible(version),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_ascend_and_are_found_by_their_key() {
+        assert!(APIS.is_sorted_by_key(|api| api.key));
+        for api in APIS {
+            assert_eq!(ApiKey::from_code(api.key.code()), Some(api.key));
+            assert_eq!(api.key.api(), api);
+            assert!(api.version_offered_min <= api.version_min);
+            assert!(api.version_min <= api.version_max);
+        }
+        assert_eq!(ApiKey::from_code(10), None);
+        assert_eq!(ApiKey::from_code(-1), None);
+    }
+
+    #[test]
+    fn produce_is_offered_below_what_is_decoded() {
+        let produce = ApiKey::Produce.api();
+        assert_eq!(produce.version_offered_min, 0);
+        assert!(!produce.decodes(2));
+        assert!(produce.decodes(3) && produce.decodes(11));
+        assert!(!produce.decodes(12));
+    }
+
+    #[test]
+    fn responses_of_api_versions_never_have_a_flexible_header() {
+        assert!(!ApiKey::ApiVersions.api().has_flexible_response_header(4));
+        assert!(ApiKey::Metadata.api().has_flexible_response_header(9));
+        assert!(!ApiKey::Metadata.api().has_flexible_response_header(8));
+    }
+}

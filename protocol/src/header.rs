@@ -1,0 +1,151 @@
+//! What precedes the body of every request and response.
+//!
+//! ```text
+//! request    api key i16, version i16, correlation id i32, client id (i16 length, also in flexible versions), [tags]
+//! response   correlation id i32, [tags]
+//! ```
+//! Tagged fields follow in flexible versions only, and never in an ApiVersions response (KIP-511). A request of an
+//! unknown API or version has a readable header too; its body must not be touched.
+
+use bytes::Bytes;
+use bytestring::ByteString;
+
+use crate::api::{Api, ApiKey};
+use crate::primitive::wire::Wire;
+use crate::primitive::{DecodeError, Decoder, EncodeError, Encoder, Format};
+
+const FIXED: Format = Format {
+    version: 1,
+    flexible: false,
+};
+
+/// The header of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestHeader {
+    /// The API's key; [`ApiKey::from_code`] says whether it is known.
+    pub api_key: i16,
+    /// The version the body is written in, and the answer must be written in.
+    pub api_version: i16,
+    /// A number that the answer repeats.
+    pub correlation_id: i32,
+    /// The name the client gives itself.
+    pub client_id: Option<ByteString>,
+}
+
+/// A request cannot be served because this crate does not speak its API or version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UnsupportedRequest {
+    /// The key is not in the table. Kafka closes the connection.
+    #[error("there is no API with key {api_key}")]
+    UnknownApi {
+        /// The key found.
+        api_key: i16,
+    },
+    /// The version is not decoded. ApiVersions is answered with a body of version 0
+    /// ([`crate::frame::unsupported_api_versions_frame`]); for all others the connection is closed.
+    #[error("version {version} of {} is not spoken here", api.name())]
+    UnsupportedVersion {
+        /// The API.
+        api: ApiKey,
+        /// The version found.
+        version: i16,
+    },
+}
+
+impl RequestHeader {
+    /// Reads the header of a frame (without its length prefix) and returns it with a decoder at the start of the body.
+    ///
+    /// # Errors
+    /// When the header is cut short or malformed.
+    pub fn decode(frame: Bytes) -> Result<(Self, Decoder), DecodeError> {
+        let mut decoder = Decoder::new(frame);
+        let header = Self {
+            api_key: decoder.read_i16()?,
+            api_version: decoder.read_i16()?,
+            correlation_id: decoder.read_i32()?,
+            client_id: Wire::decode_value(&mut decoder, FIXED)?,
+        };
+        if let Ok(api) = header.supported() {
+            skip_tags(&mut decoder, api.is_flexible(header.api_version))?;
+        }
+        Ok((header, decoder))
+    }
+
+    /// Returns the row of the API if its body can be decoded in this version.
+    ///
+    /// # Errors
+    /// When it cannot, with the reason.
+    pub fn supported(&self) -> Result<Api, UnsupportedRequest> {
+        let unknown = UnsupportedRequest::UnknownApi {
+            api_key: self.api_key,
+        };
+        let key = ApiKey::from_code(self.api_key).ok_or(unknown)?;
+        if !key.api().decodes(self.api_version) {
+            return Err(UnsupportedRequest::UnsupportedVersion {
+                api: key,
+                version: self.api_version,
+            });
+        }
+        Ok(key.api())
+    }
+
+    pub(crate) fn encode(&self, flexible: bool, encoder: &mut Encoder) -> Result<(), EncodeError> {
+        self.api_key.encode_value(encoder, FIXED)?;
+        self.api_version.encode_value(encoder, FIXED)?;
+        self.correlation_id.encode_value(encoder, FIXED)?;
+        self.client_id.encode_value(encoder, FIXED)?;
+        put_no_tags(encoder, flexible);
+        Ok(())
+    }
+}
+
+/// The header of a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResponseHeader {
+    /// The number of the request this answers.
+    pub correlation_id: i32,
+}
+
+impl ResponseHeader {
+    /// Reads only the correlation id of a frame (without its length prefix), which tells which request is answered,
+    /// hence the API and version to decode the rest with.
+    ///
+    /// # Errors
+    /// When the frame has fewer than four bytes.
+    pub fn peek(frame: &Bytes) -> Result<Self, DecodeError> {
+        let correlation_id = Decoder::new(frame.clone()).read_i32()?;
+        Ok(Self { correlation_id })
+    }
+
+    /// Reads the header of a frame and returns it with a decoder at the start of the body.
+    ///
+    /// # Errors
+    /// When the header is cut short or malformed.
+    pub fn decode(frame: Bytes, api: Api, version: i16) -> Result<(Self, Decoder), DecodeError> {
+        let mut decoder = Decoder::new(frame);
+        let correlation_id = decoder.read_i32()?;
+        skip_tags(&mut decoder, api.has_flexible_response_header(version))?;
+        Ok((Self { correlation_id }, decoder))
+    }
+
+    pub(crate) fn encode(self, flexible: bool, encoder: &mut Encoder) {
+        encoder.put(&self.correlation_id.to_be_bytes());
+        put_no_tags(encoder, flexible);
+    }
+}
+
+fn skip_tags(decoder: &mut Decoder, flexible: bool) -> Result<(), DecodeError> {
+    let format = Format { flexible, ..FIXED };
+    let mut tags = decoder.read_tags(format)?;
+    while let Some(tag) = decoder.next_tag(&mut tags)? {
+        decoder.skip_tag(&tag);
+        decoder.end_tag(&tag)?;
+    }
+    Ok(())
+}
+
+fn put_no_tags(encoder: &mut Encoder, flexible: bool) {
+    if flexible {
+        encoder.put_unsigned_varint(0);
+    }
+}

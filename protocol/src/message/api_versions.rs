@@ -1,0 +1,103 @@
+//! ApiVersions (key 18), versions 0 to 4: which APIs a broker speaks.
+//!
+//! v1 throttle time · v2 throttles after answering · v3 flexible, client software (KIP-511), features (KIP-584) ·
+//! v4 features may start at version 0 (KAFKA-17011). The response's header has version 0 in every version; a
+//! request of an unknown version is answered by `frame::unsupported_api_versions_frame`. Never list
+//! `transaction.version` 2 among the finalized features before KIP-890 is complete: Java then skips
+//! AddPartitionsToTxn. Deviation: `ZkMigrationReady` is not declared; as a tagged field it is skipped.
+
+use bytestring::ByteString;
+
+use crate::api::{APIS, Api};
+use crate::error_code::ErrorCode;
+
+exchange!(ApiVersions: ApiVersionsRequest => ApiVersionsResponse);
+
+message! {
+    /// Asks which APIs and versions the broker speaks.
+    pub struct ApiVersionsRequest {
+        /// The name of the client's library; letters, digits, `-` and `.`, else the answer is INVALID_REQUEST.
+        client_software_name: ByteString [3.. ; ignorable],
+        /// The version of the client's library; same rules.
+        client_software_version: ByteString [3.. ; ignorable],
+    }
+}
+
+message! {
+    /// Lists the APIs of the broker.
+    pub struct ApiVersionsResponse {
+        /// UNSUPPORTED_VERSION, INVALID_REQUEST or none.
+        error_code: ErrorCode,
+        /// The APIs.
+        api_keys: Vec<ApiVersion>,
+        /// How long the request was held back by a quota, in milliseconds.
+        throttle_time_ms: i32 [1.. ; ignorable],
+    }
+    tagged {
+        /// Features the broker could serve.
+        0: supported_features: Vec<SupportedFeatureKey> [3.. ; ignorable],
+        /// Counts changes of the finalized features; -1 means unknown, which makes clients ignore them.
+        1: finalized_features_epoch: i64 [3.. ; ignorable] = -1,
+        /// Features in force in the cluster.
+        2: finalized_features: Vec<FinalizedFeatureKey> [3.. ; ignorable],
+    }
+}
+
+message! {
+    /// An API and its versions, both ends included.
+    pub struct ApiVersion {
+        /// The API's key.
+        api_key: i16,
+        /// The first version.
+        min_version: i16,
+        /// The last version.
+        max_version: i16,
+    }
+}
+
+message! {
+    /// A feature and the levels a broker could serve, both ends included.
+    pub struct SupportedFeatureKey {
+        /// The feature's name.
+        name: ByteString,
+        /// The lowest level.
+        min_version: i16,
+        /// The highest level.
+        max_version: i16,
+    }
+}
+
+message! {
+    /// A feature and the levels in force, both ends included.
+    pub struct FinalizedFeatureKey {
+        /// The feature's name.
+        name: ByteString,
+        /// The highest level.
+        max_version_level: i16,
+        /// The lowest level.
+        min_version_level: i16,
+    }
+}
+
+impl ApiVersion {
+    /// Returns what to offer of an API.
+    #[must_use]
+    pub fn offered(api: Api) -> Self {
+        Self {
+            api_key: api.key.code(),
+            min_version: api.version_offered_min,
+            max_version: api.version_max,
+        }
+    }
+}
+
+impl ApiVersionsResponse {
+    /// Returns an answer that offers every API of the table.
+    #[must_use]
+    pub fn offering_all() -> Self {
+        Self {
+            api_keys: APIS.into_iter().map(ApiVersion::offered).collect(),
+            ..Self::default()
+        }
+    }
+}
