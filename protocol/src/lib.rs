@@ -7,6 +7,8 @@ pub mod api;
 pub mod compression;
 pub mod error_code;
 pub mod frame;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod header;
 pub mod identifiers;
 pub mod limits;

@@ -11,6 +11,10 @@ use crate::primitive::{DecodeError, Decoder, EncodeError, Encoder, Format};
 
 #[macro_use]
 mod declaration;
+#[cfg(test)]
+mod sample;
+#[cfg(test)]
+mod tests;
 
 pub mod api_versions;
 pub mod create_topics;

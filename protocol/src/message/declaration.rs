@@ -112,6 +112,21 @@ macro_rules! message {
                 Ok(value)
             }
         }
+
+        #[cfg(test)]
+        impl $crate::message::sample::Sample for $name {
+            fn sample(
+                choices: &mut $crate::message::sample::Choices<'_>,
+                format: $crate::primitive::Format,
+            ) -> Self {
+                Self {
+                    $($field: message!(@sample choices, format
+                        $([ $versions $(, null $null)? ])? = message!(@default $($default)?)),)*
+                    $($($tagged: message!(@sample choices, format
+                        [ $tagged_versions ] = message!(@default $($tagged_default)?)),)*)?
+                }
+            }
+        }
     };
 
     (@default) => { Default::default() };
@@ -161,6 +176,24 @@ macro_rules! message {
             0
         } else {
             message!(@not_in_version $format, $name, $field)
+        }
+    };
+
+    (@sample $choices:ident, $format:ident = $default:expr) => {
+        $crate::message::sample::Sample::sample($choices, $format)
+    };
+    (@sample $choices:ident, $format:ident [ $versions:expr $(, null $null:expr)? ] = $default:expr) => {
+        if !message!(@exists $format, $versions) || $choices.is_default() {
+            $default
+        } else {
+            #[allow(unused_mut, reason = "only nullable fields are assigned again")]
+            let mut value = $crate::message::sample::Sample::sample($choices, $format);
+            $(
+                if !message!(@exists $format, $null) && Option::is_none(&value) {
+                    value = $default;
+                }
+            )?
+            value
         }
     };
 

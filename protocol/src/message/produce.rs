@@ -46,7 +46,7 @@ message! {
         /// The partition.
         index: PartitionIndex,
         /// One record batch of magic 2.
-        records: Option<Bytes>,
+        records: Option<Bytes> = Some(Bytes::new()),
     }
 }
 

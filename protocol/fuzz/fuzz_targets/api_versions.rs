@@ -1,0 +1,7 @@
+//! ApiVersions requests and responses of any version.
+#![no_main]
+
+use keylane_protocol::fuzzing::exchange;
+use keylane_protocol::message::api_versions::ApiVersionsRequest;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| exchange::<ApiVersionsRequest>(input));

@@ -1,0 +1,7 @@
+//! CreateTopics requests and responses of any version.
+#![no_main]
+
+use keylane_protocol::fuzzing::exchange;
+use keylane_protocol::message::create_topics::CreateTopicsRequest;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| exchange::<CreateTopicsRequest>(input));

@@ -1,0 +1,7 @@
+//! DeleteTopics requests and responses of any version.
+#![no_main]
+
+use keylane_protocol::fuzzing::exchange;
+use keylane_protocol::message::delete_topics::DeleteTopicsRequest;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| exchange::<DeleteTopicsRequest>(input));

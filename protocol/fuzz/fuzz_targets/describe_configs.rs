@@ -1,0 +1,7 @@
+//! DescribeConfigs requests and responses of any version.
+#![no_main]
+
+use keylane_protocol::fuzzing::exchange;
+use keylane_protocol::message::describe_configs::DescribeConfigsRequest;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| exchange::<DescribeConfigsRequest>(input));

@@ -1,0 +1,7 @@
+//! Fetch requests and responses of any version.
+#![no_main]
+
+use keylane_protocol::fuzzing::exchange;
+use keylane_protocol::message::fetch::FetchRequest;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| exchange::<FetchRequest>(input));

@@ -1,0 +1,7 @@
+//! ListOffsets requests and responses of any version.
+#![no_main]
+
+use keylane_protocol::fuzzing::exchange;
+use keylane_protocol::message::list_offsets::ListOffsetsRequest;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| exchange::<ListOffsetsRequest>(input));

@@ -1,0 +1,7 @@
+//! Produce requests and responses of any version.
+#![no_main]
+
+use keylane_protocol::fuzzing::exchange;
+use keylane_protocol::message::produce::ProduceRequest;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| exchange::<ProduceRequest>(input));

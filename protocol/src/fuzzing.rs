@@ -1,0 +1,153 @@
+//! Bodies of the fuzz targets in `protocol/fuzz`, here so that their corpus is replayed by `cargo test`.
+//!
+//! Each takes any bytes, must not panic, and checks that what decodes is encoded to something that decodes to the same.
+//! The first byte of a message's input chooses the version, its top bit a response; the body follows. To fuzz:
+//! `cd protocol && cargo fuzz run -s none fetch -- -max_total_time=120 -malloc_limit_mb=64`.
+
+use std::fmt::Debug;
+
+use bytes::Bytes;
+
+use crate::api::ApiKey;
+use crate::frame::{FrameSplitter, InvalidFrameLength, frame_length};
+use crate::header::RequestHeader;
+use crate::message::api_versions::ApiVersionsRequest;
+use crate::message::create_topics::CreateTopicsRequest;
+use crate::message::delete_topics::DeleteTopicsRequest;
+use crate::message::describe_cluster::DescribeClusterRequest;
+use crate::message::describe_configs::DescribeConfigsRequest;
+use crate::message::fetch::FetchRequest;
+use crate::message::init_producer_id::InitProducerIdRequest;
+use crate::message::list_offsets::ListOffsetsRequest;
+use crate::message::metadata::MetadataRequest;
+use crate::message::produce::ProduceRequest;
+use crate::message::{Message, Request};
+use crate::primitive::{DecodeError, Decoder, Encoder};
+
+/// Chooses a response in the first byte of a message's input; the other bits are the version.
+pub const RESPONSE: u8 = 0x80;
+
+/// A fuzz target.
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
+    /// The name of the target, and of its folder in `protocol/fuzz/corpus`.
+    pub name: &'static str,
+    /// What it does with an input.
+    pub run: fn(&[u8]),
+}
+
+/// Every target.
+pub const TARGETS: &[Target] = &[
+    target("api_versions", exchange::<ApiVersionsRequest>),
+    target("create_topics", exchange::<CreateTopicsRequest>),
+    target("delete_topics", exchange::<DeleteTopicsRequest>),
+    target("describe_cluster", exchange::<DescribeClusterRequest>),
+    target("describe_configs", exchange::<DescribeConfigsRequest>),
+    target("fetch", exchange::<FetchRequest>),
+    target("frame", frame),
+    target("init_producer_id", exchange::<InitProducerIdRequest>),
+    target("list_offsets", exchange::<ListOffsetsRequest>),
+    target("metadata", exchange::<MetadataRequest>),
+    target("produce", exchange::<ProduceRequest>),
+];
+
+const fn target(name: &'static str, run: fn(&[u8])) -> Target {
+    Target { name, run }
+}
+
+/// Decodes a request or response of one API.
+pub fn exchange<R>(input: &[u8])
+where
+    R: Request + Debug + PartialEq,
+    R::Response: Debug + PartialEq,
+{
+    let Some((&choice, body)) = input.split_first() else {
+        return;
+    };
+    let version = i16::from(choice & !RESPONSE);
+    let decoder = Decoder::new(Bytes::copy_from_slice(body));
+    // Most bytes are no message; whether they are refused for the right reason is for other tests.
+    let _ = match choice & RESPONSE {
+        0 => message::<R>(decoder, version),
+        _ => message::<R::Response>(decoder, version),
+    };
+}
+
+/// Splits bytes into frames, in pieces of a size the first byte chooses, and decodes each as a request.
+pub fn frame(input: &[u8]) {
+    const LENGTH_MAX: usize = 512;
+    let Some((&size, stream)) = input.split_first() else {
+        return;
+    };
+    let mut splitter = FrameSplitter::new(LENGTH_MAX);
+    let mut rest = stream;
+    for piece in stream.chunks(usize::from(size) + 1) {
+        splitter.buffer.extend_from_slice(piece);
+        loop {
+            let found = splitter.next_frame();
+            if found == Ok(None) {
+                break;
+            }
+            assert_eq!(found, first_frame(&mut rest, LENGTH_MAX));
+            let Ok(Some(frame)) = found else {
+                return;
+            };
+            let _ = request(frame);
+        }
+    }
+}
+
+/// Cuts the first frame off bytes that are all there.
+fn first_frame(rest: &mut &[u8], length_max: usize) -> Result<Option<Bytes>, InvalidFrameLength> {
+    let Some((&prefix, body)) = rest.split_first_chunk() else {
+        return Ok(None);
+    };
+    let length = frame_length(prefix, length_max)?;
+    let Some((frame, after)) = body.split_at_checked(length) else {
+        return Ok(None);
+    };
+    *rest = after;
+    Ok(Some(Bytes::copy_from_slice(frame)))
+}
+
+fn request(frame: Bytes) -> Result<(), DecodeError> {
+    let (header, body) = RequestHeader::decode(frame)?;
+    match header.supported() {
+        Ok(api) => request_body(api.key, body, header.api_version),
+        Err(_) => Ok(()),
+    }
+}
+
+/// Decodes the body of a request of any API.
+///
+/// # Errors
+/// When the bytes are not that request.
+pub fn request_body(api: ApiKey, body: Decoder, version: i16) -> Result<(), DecodeError> {
+    match api {
+        ApiKey::Produce => message::<ProduceRequest>(body, version),
+        ApiKey::Fetch => message::<FetchRequest>(body, version),
+        ApiKey::ListOffsets => message::<ListOffsetsRequest>(body, version),
+        ApiKey::Metadata => message::<MetadataRequest>(body, version),
+        ApiKey::ApiVersions => message::<ApiVersionsRequest>(body, version),
+        ApiKey::CreateTopics => message::<CreateTopicsRequest>(body, version),
+        ApiKey::DeleteTopics => message::<DeleteTopicsRequest>(body, version),
+        ApiKey::InitProducerId => message::<InitProducerIdRequest>(body, version),
+        ApiKey::DescribeConfigs => message::<DescribeConfigsRequest>(body, version),
+        ApiKey::DescribeCluster => message::<DescribeClusterRequest>(body, version),
+    }
+}
+
+fn message<M: Message + Debug + PartialEq>(
+    mut decoder: Decoder,
+    version: i16,
+) -> Result<(), DecodeError> {
+    let decoded = M::decode(&mut decoder, version)?;
+    let mut encoder = Encoder::new();
+    if let Err(error) = decoded.encode(version, &mut encoder) {
+        panic!("what was decoded cannot be encoded: {error}");
+    }
+    let encoded = Bytes::from(encoder.into_segments().concat());
+    let again = M::decode(&mut Decoder::new(encoded), version);
+    assert_eq!(again.as_ref(), Ok(&decoded), "version {version}");
+    Ok(())
+}

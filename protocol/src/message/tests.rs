@@ -1,0 +1,152 @@
+//! Every API and version, as request and as response: our encoding is decoded by us and by the crate
+//! `kafka-protocol`, whose encoding of the same value must have the same bytes and be decoded by us to the same value.
+//!
+//! The other crate was generated from Kafka's schemas, so agreeing with it means agreeing with Kafka. It is never
+//! given hostile bytes: it allocates what they claim.
+
+use std::cell::Cell;
+
+use bytes::{Bytes, BytesMut};
+use kafka_protocol::messages as theirs;
+use kafka_protocol::protocol::{Decodable, Encodable};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
+
+use super::sample::{Choices, Sample};
+use super::*;
+use crate::api::APIS;
+use crate::message::{
+    api_versions::*, create_topics::*, delete_topics::*, describe_cluster::*, describe_configs::*,
+    fetch::*, init_producer_id::*, list_offsets::*, metadata::*, produce::*,
+};
+
+/// Values tried per type and version.
+const CASES: u32 = 512;
+
+fn encoded<M: Message>(message: &M, version: i16) -> Bytes {
+    let mut encoder = Encoder::new();
+    message
+        .encode(version, &mut encoder)
+        .expect("what was sampled can be encoded");
+    let length = encoder.len();
+    let bytes = Bytes::from(encoder.into_segments().concat());
+    assert_eq!(bytes.len(), length);
+    bytes
+}
+
+fn decoded<M: Message>(bytes: &Bytes, version: i16) -> M {
+    let mut decoder = Decoder::new(bytes.clone());
+    let message = M::decode(&mut decoder, version).expect("what was encoded can be decoded");
+    decoder.finish().expect("nothing is left over");
+    message
+}
+
+fn reencoded_by_them<T: Encodable + Decodable>(bytes: &Bytes, version: i16) -> Bytes {
+    let mut rest = bytes.clone();
+    let message = T::decode(&mut rest, version).expect("they decode what we encoded");
+    assert!(rest.is_empty(), "they leave {} bytes", rest.len());
+    let mut again = BytesMut::new();
+    message
+        .encode(&mut again, version)
+        .expect("they encode what they decoded");
+    again.freeze()
+}
+
+/// Checks one type in every version of its API.
+fn check<M: Message + Sample + PartialEq + std::fmt::Debug, T: Encodable + Decodable>() {
+    let api = M::API_KEY.api();
+    for version in api.version_min..=api.version_max {
+        let format = api.format(version).expect("a version of the table");
+        let mut runner = TestRunner::new(ProptestConfig {
+            cases: CASES,
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        });
+        let cases = Cell::new(0);
+        let outcome = runner.run(&vec(any::<u8>(), 0..400), |choices| {
+            cases.set(cases.get() + 1);
+            let message = M::sample(&mut Choices(&choices), format);
+            let bytes = encoded(&message, version);
+            prop_assert_eq!(&decoded::<M>(&bytes, version), &message);
+            let again = reencoded_by_them::<T>(&bytes, version);
+            prop_assert_eq!(&again, &bytes);
+            prop_assert_eq!(&decoded::<M>(&again, version), &message);
+            Ok(())
+        });
+        if let Err(failure) = outcome {
+            panic!("{} version {version}: {failure}", api.name);
+        }
+        assert_eq!(cases.get(), CASES, "{} version {version}", api.name);
+    }
+}
+
+/// Writes the longest of some short messages of each version into the corpus of the fuzz targets.
+fn write_corpus<M: Message + Sample>(target: &str, kind: &str, choice: u8) {
+    let api = M::API_KEY.api();
+    let folder = format!("{}/fuzz/corpus/{target}", env!("CARGO_MANIFEST_DIR"));
+    std::fs::create_dir_all(&folder).expect("the corpus can be written");
+    for version in api.version_min..=api.version_max {
+        let format = api.format(version).expect("a version of the table");
+        let candidates = (1..=u8::MAX).map(|step| {
+            let choice = |place: u8| place.wrapping_mul(step) ^ (place >> 3) ^ step;
+            let choices: Vec<u8> = (0..120).map(choice).collect();
+            encoded(&M::sample(&mut Choices(&choices), format), version)
+        });
+        let short = candidates.filter(|bytes| bytes.len() < 512);
+        let longest = short.max_by_key(Bytes::len).expect("a short message");
+        let mut input = vec![choice | u8::try_from(version).expect("a small version")];
+        input.extend_from_slice(&longest);
+        std::fs::write(format!("{folder}/{kind}_v{version}"), input).expect("it can be written");
+    }
+}
+
+macro_rules! agreement {
+    ($($test:ident: $request:ident, $response:ident;)*) => {
+        $(
+            mod $test {
+                use super::*;
+
+                #[test]
+                fn requests_agree_in_every_version() {
+                    check::<$request, theirs::$request>();
+                }
+
+                #[test]
+                fn responses_agree_in_every_version() {
+                    check::<$response, theirs::$response>();
+                }
+            }
+        )*
+
+        #[test]
+        #[ignore = "writes files: run it to renew the corpus after a declaration has changed"]
+        fn corpus_is_written() {
+            $(
+                write_corpus::<$request>(stringify!($test), "request", 0);
+                write_corpus::<$response>(stringify!($test), "response", crate::fuzzing::RESPONSE);
+            )*
+        }
+
+        #[test]
+        fn every_api_of_the_table_is_compared() {
+            let compared = [$($request::API_KEY),*];
+            for api in APIS {
+                assert!(compared.contains(&api.key), "{} is not", api.name);
+            }
+        }
+    };
+}
+
+agreement! {
+    api_versions: ApiVersionsRequest, ApiVersionsResponse;
+    create_topics: CreateTopicsRequest, CreateTopicsResponse;
+    delete_topics: DeleteTopicsRequest, DeleteTopicsResponse;
+    describe_cluster: DescribeClusterRequest, DescribeClusterResponse;
+    describe_configs: DescribeConfigsRequest, DescribeConfigsResponse;
+    fetch: FetchRequest, FetchResponse;
+    init_producer_id: InitProducerIdRequest, InitProducerIdResponse;
+    list_offsets: ListOffsetsRequest, ListOffsetsResponse;
+    metadata: MetadataRequest, MetadataResponse;
+    produce: ProduceRequest, ProduceResponse;
+}

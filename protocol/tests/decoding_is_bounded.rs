@@ -1,0 +1,228 @@
+//! Decoding allocates at most 16 times the length of its input plus 1 MiB, whatever the bytes: counted by the
+//! allocator, for every API and version, over damaged messages, random bytes and lists made to be expensive.
+
+#![allow(unsafe_code, reason = "counting allocations needs an allocator")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::path::Path;
+
+use bytes::Bytes;
+use keylane_protocol::api::{APIS, Api, ApiKey};
+use keylane_protocol::fuzzing::RESPONSE;
+use keylane_protocol::limits::{DECODE_ALLOCATION_BYTES_EXTRA, DECODE_ALLOCATION_FACTOR};
+use keylane_protocol::message::api_versions::ApiVersionsRequest;
+use keylane_protocol::message::create_topics::CreateTopicsRequest;
+use keylane_protocol::message::delete_topics::DeleteTopicsRequest;
+use keylane_protocol::message::describe_cluster::DescribeClusterRequest;
+use keylane_protocol::message::describe_configs::DescribeConfigsRequest;
+use keylane_protocol::message::fetch::FetchRequest;
+use keylane_protocol::message::init_producer_id::InitProducerIdRequest;
+use keylane_protocol::message::list_offsets::ListOffsetsRequest;
+use keylane_protocol::message::metadata::MetadataRequest;
+use keylane_protocol::message::produce::ProduceRequest;
+use keylane_protocol::message::{Message, Request};
+use keylane_protocol::primitive::Decoder;
+
+thread_local! {
+    static ALLOCATED: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Counts what each thread asks for; what it gives back is not subtracted.
+struct Counting;
+
+// SAFETY: every call is passed on to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // A thread that ends has no counter any more; what it frees or asks for then is not measured.
+        let _ = ALLOCATED.try_with(|count| count.set(count.get() + layout.size()));
+        // SAFETY: the caller keeps the promises of `alloc`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the pointer came from `alloc` above, with this layout.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Decodes a body and says whether that worked.
+type Decode = fn(&mut Decoder, i16) -> bool;
+
+fn decode<M: Message>(decoder: &mut Decoder, version: i16) -> bool {
+    M::decode(decoder, version).is_ok()
+}
+
+fn pair<R: Request>() -> (ApiKey, [Decode; 2]) {
+    (R::API_KEY, [decode::<R>, decode::<R::Response>])
+}
+
+fn messages() -> [(ApiKey, [Decode; 2]); 10] {
+    [
+        pair::<ApiVersionsRequest>(),
+        pair::<CreateTopicsRequest>(),
+        pair::<DeleteTopicsRequest>(),
+        pair::<DescribeClusterRequest>(),
+        pair::<DescribeConfigsRequest>(),
+        pair::<FetchRequest>(),
+        pair::<InitProducerIdRequest>(),
+        pair::<ListOffsetsRequest>(),
+        pair::<MetadataRequest>(),
+        pair::<ProduceRequest>(),
+    ]
+}
+
+/// What decoding everything has cost at most, and how often it worked.
+#[derive(Default)]
+struct Tally {
+    inputs: usize,
+    decoded: usize,
+    share_most: f64,
+}
+
+impl Tally {
+    /// Decodes a body and holds what was allocated against the bound.
+    fn check(&mut self, decode: Decode, version: i16, body: &Bytes) {
+        let mut decoder = Decoder::new(body.clone());
+        let before = ALLOCATED.get();
+        let worked = decode(&mut decoder, version);
+        let allocated = ALLOCATED.get() - before;
+        let allowed = DECODE_ALLOCATION_FACTOR * body.len() + DECODE_ALLOCATION_BYTES_EXTRA;
+        assert!(
+            allocated <= allowed,
+            "{allocated} bytes allocated for {} in version {version}",
+            body.len()
+        );
+        self.inputs += 1;
+        self.decoded += usize::from(worked);
+        self.share_most = self.share_most.max(allocated as f64 / allowed as f64);
+    }
+}
+
+/// Messages of every version, as written into the corpus of the fuzz targets.
+fn corpus(kind: usize, api: Api, version: i16) -> Bytes {
+    let words = api.name.chars().map(|letter| match letter {
+        'A'..='Z' => format!("_{}", letter.to_ascii_lowercase()),
+        _ => letter.to_string(),
+    });
+    let target = words.collect::<String>();
+    let kind_name = ["request", "response"][kind];
+    let file = format!("fuzz/corpus/{}/{kind_name}_v{version}", &target[1..]);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+    let input = std::fs::read(&path).expect("every version has a message in the corpus");
+    let choice = [0, RESPONSE][kind] | u8::try_from(version).expect("a small version");
+    assert_eq!(input[0], choice, "{}", path.display());
+    Bytes::from(input).slice(1..)
+}
+
+fn for_each_message(mut check: impl FnMut(Decode, i16, Bytes)) {
+    assert!(
+        APIS.iter()
+            .all(|api| messages().iter().any(|(key, _)| *key == api.key))
+    );
+    for (key, decodes) in messages() {
+        let api = key.api();
+        for version in api.version_min..=api.version_max {
+            for (kind, decode) in decodes.into_iter().enumerate() {
+                check(decode, version, corpus(kind, api, version));
+            }
+        }
+    }
+}
+
+/// Lengths and counts that claim much, in the forms they have on the wire.
+const CLAIMS: [&[u8]; 8] = [
+    &[0x7f, 0xff, 0xff, 0xff],
+    &[0xff, 0xff, 0xff, 0xff],
+    &[0x00, 0x10, 0x00, 0x00],
+    &[0x7f, 0xff],
+    &[0xff],
+    &[0xff, 0xff, 0xff, 0xff, 0x0f],
+    &[0xff, 0xff, 0xff, 0xff, 0x07],
+    &[0x80, 0x80, 0x40],
+];
+
+#[test]
+fn six_bytes_that_claim_a_billion_topics_cost_nothing() {
+    let body = Bytes::from_static(&[0x7f, 0xff, 0xff, 0xff, 0, 0]);
+    let before = ALLOCATED.get();
+    assert!(!decode::<MetadataRequest>(&mut Decoder::new(body), 0));
+    assert_eq!(ALLOCATED.get() - before, 0);
+}
+
+#[test]
+fn damaged_messages_stay_within_the_bound() {
+    let mut tally = Tally::default();
+    for_each_message(|decode, version, body| {
+        tally.check(decode, version, &body);
+        for end in 0..body.len() {
+            tally.check(decode, version, &body.slice(..end));
+        }
+        for at in 0..body.len() {
+            for claim in CLAIMS {
+                let mut damaged = body.to_vec();
+                let end = body.len().min(at + claim.len());
+                damaged.splice(at..end, claim.iter().copied());
+                tally.check(decode, version, &damaged.into());
+            }
+        }
+    });
+    println!("{} inputs, {} decoded", tally.inputs, tally.decoded);
+    assert!(tally.inputs > 50_000 && tally.decoded > 1000);
+}
+
+#[test]
+fn random_bytes_stay_within_the_bound() {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    let mut tally = Tally::default();
+    for_each_message(|decode, version, _| {
+        for round in 0..200 {
+            // Small values make counts and lengths that can be met, so that decoding gets further.
+            let mask = [0xff, 0x0f, 0x03][round % 3];
+            let length = random() % 2000;
+            let body: Vec<u8> = (0..length).map(|_| random() as u8 & mask).collect();
+            tally.check(decode, version, &body.into());
+        }
+    });
+    println!("{} inputs, {} decoded", tally.inputs, tally.decoded);
+}
+
+/// Puts a list of as many elements as its bytes could hold at every place of a message: the dearest input there is.
+#[test]
+fn lists_of_the_smallest_elements_stay_within_the_bound() {
+    const LENGTH: u32 = 256 << 10;
+    let mut tally = Tally::default();
+    for_each_message(|decode, version, body| {
+        for at in [0, 4, 5, 8, 9].into_iter().filter(|&at| at < body.len()) {
+            for size_min in [1, 2, 3, 6, 12] {
+                let count = LENGTH / size_min - 64;
+                let compact =
+                    [count, count >> 7, count >> 14, count >> 21].map(|bits| bits as u8 | 0x80);
+                for prefix in [&count.to_be_bytes()[..], &[&compact[..], &[0]].concat()] {
+                    let mut input = body[..at].to_vec();
+                    input.extend_from_slice(prefix);
+                    input.resize(LENGTH as usize, 0);
+                    tally.check(decode, version, &input.into());
+                }
+            }
+        }
+    });
+    println!(
+        "{} inputs, the dearest took {:.2} of what is allowed",
+        tally.inputs, tally.share_most
+    );
+    assert!(
+        tally.share_most > 0.5,
+        "only {} of the bound was put to the test",
+        tally.share_most
+    );
+}
