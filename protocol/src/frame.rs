@@ -187,3 +187,43 @@ fn finish(mut encoder: Encoder) -> Result<Vec<Bytes>, EncodeError> {
     encoder.set_length_prefix()?;
     Ok(encoder.into_segments())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_are_taken_from_one_to_the_limit() {
+        assert_eq!(frame_length([0, 0, 0, 1], 10), Ok(1));
+        assert_eq!(frame_length([0, 0, 0, 10], 10), Ok(10));
+        for (prefix, message) in [
+            ([0, 0, 0, 0], "a frame of length 0 was announced"),
+            (
+                [0xff, 0xff, 0xff, 0xfe],
+                "a frame of length -2 was announced",
+            ),
+            (
+                [0, 0, 0, 11],
+                "a frame of 11 bytes was announced, but at most 10",
+            ),
+        ] {
+            let refused = frame_length(prefix, 10).expect_err("refused").to_string();
+            assert!(refused.starts_with(message), "{refused}");
+        }
+    }
+
+    #[test]
+    fn frames_are_slices_of_the_buffer_they_arrived_in() {
+        let mut splitter = FrameSplitter::new(10);
+        splitter
+            .buffer
+            .extend_from_slice(&[0, 0, 0, 2, 7, 8, 0, 0, 0, 1]);
+        let place = splitter.buffer[4..].as_ptr();
+        let frame = splitter.next_frame().expect("valid").expect("whole");
+        assert_eq!((&frame[..], frame.as_ptr()), (&[7, 8][..], place));
+        assert_eq!(splitter.next_frame(), Ok(None));
+        splitter.buffer.extend_from_slice(&[9]);
+        assert_eq!(splitter.next_frame(), Ok(Some(Bytes::from_static(&[9]))));
+        assert_eq!(splitter.next_frame(), Ok(None));
+    }
+}

@@ -149,3 +149,53 @@ fn put_no_tags(encoder: &mut Encoder, flexible: bool) {
         encoder.put_unsigned_varint(0);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(api_key: i16, api_version: i16, rest: &'static [u8]) -> (RequestHeader, Decoder) {
+        let mut bytes = Vec::new();
+        bytes.extend_from_slice(&api_key.to_be_bytes());
+        bytes.extend_from_slice(&api_version.to_be_bytes());
+        bytes.extend_from_slice(&[0, 0, 0, 9]);
+        bytes.extend_from_slice(rest);
+        RequestHeader::decode(bytes.into()).expect("a header")
+    }
+
+    #[test]
+    fn the_client_id_is_fixed_in_flexible_versions_and_tags_follow_it() {
+        let (found, body) = header(3, 12, &[0, 1, b'c', 1, 5, 2, 0, 0, 0xaa]);
+        assert_eq!(found.client_id.as_deref(), Some("c"));
+        assert_eq!(body.remaining(), 1);
+        let (found, body) = header(3, 8, &[0xff, 0xff, 0xaa]);
+        assert_eq!(found.client_id, None);
+        assert_eq!(body.remaining(), 1);
+    }
+
+    #[test]
+    fn unknown_apis_and_versions_have_a_header_and_an_untouched_body() {
+        let (found, body) = header(10, 4, &[0xff, 0xff, 0, 1, 2]);
+        let unknown = UnsupportedRequest::UnknownApi { api_key: 10 };
+        assert_eq!((found.supported(), body.remaining()), (Err(unknown), 3));
+        let (found, body) = header(18, 77, &[0xff, 0xff, 0, 1, 2]);
+        let newer = UnsupportedRequest::UnsupportedVersion {
+            api: ApiKey::ApiVersions,
+            version: 77,
+        };
+        assert_eq!((found.supported(), body.remaining()), (Err(newer), 3));
+        assert_eq!(
+            newer.to_string(),
+            "version 77 of ApiVersions is not spoken here"
+        );
+    }
+
+    #[test]
+    fn a_header_that_is_cut_short_is_refused() {
+        let whole = [0, 3, 0, 12, 0, 0, 0, 1, 0, 2, b'm', b'e', 0];
+        for end in 0..whole.len() {
+            let cut = Bytes::copy_from_slice(&whole[..end]);
+            RequestHeader::decode(cut).expect_err("cut short");
+        }
+    }
+}

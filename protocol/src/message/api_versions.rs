@@ -101,3 +101,56 @@ impl ApiVersionsResponse {
         }
     }
 }
+
+impl ApiVersionsRequest {
+    /// Returns whether name and version of the client's software look as KIP-511 asks from version 3 on: letters and
+    /// digits, in between also `-` and `.`. If not, the answer is INVALID_REQUEST.
+    #[must_use]
+    pub fn has_valid_client_software(&self) -> bool {
+        [&self.client_software_name, &self.client_software_version]
+            .into_iter()
+            .all(|text| is_software_text(text))
+    }
+}
+
+fn is_software_text(text: &str) -> bool {
+    let is_inner = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
+    let is_outer = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric());
+    is_outer(text.bytes().next()) && is_outer(text.bytes().last()) && text.bytes().all(is_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn client_software_is_letters_and_digits_with_dashes_and_dots_inside() {
+        for (text, valid) in [
+            ("apache-kafka-java", true),
+            ("4.3.1", true),
+            ("a", true),
+            ("", false),
+            ("-a", false),
+            ("a.", false),
+            ("a b", false),
+            ("ä", false),
+        ] {
+            let request = ApiVersionsRequest {
+                client_software_name: text.into(),
+                client_software_version: "1".into(),
+            };
+            assert_eq!(request.has_valid_client_software(), valid, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_offers_every_api_and_produce_from_zero() {
+        let offered = ApiVersionsResponse::offering_all().api_keys;
+        assert_eq!(offered.len(), APIS.len());
+        let produce = offered
+            .iter()
+            .find(|api| api.api_key == 0)
+            .expect("Produce");
+        assert_eq!((produce.min_version, produce.max_version), (0, 11));
+    }
+}

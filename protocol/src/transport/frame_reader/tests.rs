@@ -151,3 +151,12 @@ fn the_longest_frame_can_be_raised_between_frames() {
         .expect("not the end");
     assert_eq!(frame.len(), 200);
 }
+
+#[test]
+fn waiting_for_a_frame_can_move_between_threads_and_is_small() {
+    fn check<F: Future + Send>(future: &F) {
+        assert!(size_of_val(future) < 256, "{} bytes", size_of_val(future));
+    }
+    let mut reader = reader(Bytes::new(), &[1], 100);
+    check(&reader.next_frame());
+}
