@@ -1,0 +1,34 @@
+//! Every bound of the client that is not a setting, with the reason for its number.
+
+use std::time::Duration;
+
+/// The largest answer taken from a broker: Kafka's own limit on requests, which nothing a client asks for exceeds.
+pub(crate) const RESPONSE_BYTES_MAX: usize = 100 * 1024 * 1024;
+
+/// How many requests of one connection may wait for their answers. What the client sends by itself stays far below;
+/// only an application with thousands of concurrent admin calls meets it, and gets an error that says so.
+pub(crate) const REQUESTS_WAITING_MAX: usize = 1024;
+
+/// How long a TCP connection may take to be set up; its handshake is bounded by the request time-out.
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The first pause before a broken connection or a failed request is tried again.
+pub(crate) const BACKOFF_FIRST: Duration = Duration::from_millis(50);
+
+/// The longest such pause: a broker that comes back is found within a second.
+pub(crate) const BACKOFF_MAX: Duration = Duration::from_secs(1);
+
+/// The most addresses taken from a bootstrap list; more of them is a mistake, not a cluster.
+pub(crate) const BOOTSTRAP_ADDRESSES_MAX: usize = 256;
+
+/// How long to look for a topic that the cluster does not know: a topic just created may not have reached every broker.
+pub(crate) const UNKNOWN_TOPIC_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Kafka remembers the last five batches of a producer in a partition, so no more may be open at once (KIP-98).
+pub(crate) const UNRESOLVED_BATCHES_MAX: usize = 5;
+
+/// The capacity a partition's first batch buffer gets; later ones follow the size of the batch before.
+pub(crate) const BATCH_BYTES_FIRST: usize = 4 * 1024;
+
+/// The most partitions of one topic the client takes from an answer, so that a bent answer costs little.
+pub(crate) const PARTITIONS_MAX: usize = 1_000_000;

@@ -1,0 +1,203 @@
+//! The producer's settings: real types, defaults, validated together.
+
+use std::time::Duration;
+
+use keylane_protocol::compression::Compression;
+
+use super::{BuildProducerError, Producer};
+use crate::client::Client;
+use crate::limits::UNRESOLVED_BATCHES_MAX;
+
+/// Whom a batch waits for before it counts as written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Acks {
+    /// Nobody: a record counts as written once its bytes are handed to the network, and is lost if that fails.
+    None,
+    /// The leader alone.
+    Leader,
+    /// All replicas in sync. The producer is idempotent: nothing is written twice or out of order.
+    #[default]
+    All,
+}
+
+impl Acks {
+    pub(crate) fn code(self) -> i16 {
+        match self {
+            Self::None => 0,
+            Self::Leader => 1,
+            Self::All => -1,
+        }
+    }
+}
+
+/// The producer's settings, checked.
+#[derive(Clone, Debug)]
+pub(crate) struct ProducerConfig {
+    pub(crate) acks: Acks,
+    pub(crate) linger: Duration,
+    pub(crate) batch_size_bytes: usize,
+    pub(crate) memory_bytes: usize,
+    pub(crate) max_record_bytes: usize,
+    pub(crate) max_request_bytes: usize,
+    pub(crate) in_flight_requests: usize,
+    pub(crate) compression: Compression,
+    pub(crate) delivery_timeout: Duration,
+    pub(crate) creates_topics: bool,
+}
+
+/// Settings of a producer; every one has a default.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct ProducerBuilder {
+    client: Client,
+    config: ProducerConfig,
+    in_flight_requests: Option<usize>,
+}
+
+impl ProducerBuilder {
+    pub(crate) fn new(client: Client) -> Self {
+        let config = ProducerConfig {
+            acks: Acks::All,
+            linger: Duration::from_millis(5),
+            batch_size_bytes: 128 * 1024,
+            memory_bytes: 64 * 1024 * 1024,
+            max_record_bytes: 1024 * 1024,
+            max_request_bytes: 8 * 1024 * 1024,
+            in_flight_requests: UNRESOLVED_BATCHES_MAX,
+            compression: Compression::None,
+            delivery_timeout: Duration::from_secs(120),
+            creates_topics: true,
+        };
+        Self {
+            client,
+            config,
+            in_flight_requests: None,
+        }
+    }
+
+    /// Sets whom a batch waits for. Default [`Acks::All`], which alone is idempotent: with the others a record may be
+    /// written twice ([`Acks::Leader`]) or lost ([`Acks::None`]) when a connection breaks.
+    pub fn acks(mut self, acks: Acks) -> Self {
+        self.config.acks = acks;
+        self
+    }
+
+    /// Sets how long a batch waits for more records before it is sent. Default 5 ms; zero sends as soon as the
+    /// connection is free, which still fills batches under load.
+    pub fn linger(mut self, linger: Duration) -> Self {
+        self.config.linger = linger;
+        self
+    }
+
+    /// Sets the size at which a batch is sent without waiting any longer. Default 128 KiB.
+    pub fn batch_size_bytes(mut self, bytes: usize) -> Self {
+        self.config.batch_size_bytes = bytes;
+        self
+    }
+
+    /// Sets how many bytes of records the producer holds at most; `send` waits when they are used up. Default 64 MiB.
+    pub fn memory_bytes(mut self, bytes: usize) -> Self {
+        self.config.memory_bytes = bytes;
+        self
+    }
+
+    /// Sets the size of the largest record taken. Default 1 MiB, which is also what brokers take by default.
+    pub fn max_record_bytes(mut self, bytes: usize) -> Self {
+        self.config.max_record_bytes = bytes;
+        self
+    }
+
+    /// Sets how many bytes of batches one request carries at most, unless a single batch is larger. Default 8 MiB.
+    pub fn max_request_bytes(mut self, bytes: usize) -> Self {
+        self.config.max_request_bytes = bytes;
+        self
+    }
+
+    /// Sets how many requests to one broker may wait for their answers, 1 to 5. Default 5, and 1 with
+    /// [`Acks::Leader`], where more than one gives up the order of records when a request has to be repeated.
+    pub fn in_flight_requests(mut self, requests: usize) -> Self {
+        self.in_flight_requests = Some(requests);
+        self
+    }
+
+    /// Sets how batches are compressed. Default not at all.
+    pub fn compression(mut self, compression: Compression) -> Self {
+        self.config.compression = compression;
+        self
+    }
+
+    /// Sets how long to try before a record is given up. Default 2 minutes: a broker that dies and comes back within
+    /// that time costs nothing but time.
+    pub fn delivery_timeout(mut self, timeout: Duration) -> Self {
+        self.config.delivery_timeout = timeout;
+        self
+    }
+
+    /// Sets whether sending to a topic that does not exist asks the cluster to create it. Default yes; the cluster may
+    /// still refuse.
+    pub fn create_topics(mut self, creates_topics: bool) -> Self {
+        self.config.creates_topics = creates_topics;
+        self
+    }
+
+    /// Returns the producer, once the cluster has given it an id (unless acks are not [`Acks::All`]).
+    ///
+    /// # Errors
+    /// When settings make no sense, or the cluster gives no producer id.
+    pub async fn build(self) -> Result<Producer, BuildProducerError> {
+        let mut config = self.config;
+        config.in_flight_requests = self.in_flight_requests.unwrap_or(match config.acks {
+            Acks::Leader => 1,
+            Acks::None | Acks::All => UNRESOLVED_BATCHES_MAX,
+        });
+        let faults = config.faults();
+        if !faults.is_empty() {
+            return Err(BuildProducerError::Settings { faults });
+        }
+        Producer::start(self.client, config).await
+    }
+}
+
+impl ProducerConfig {
+    fn faults(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        let mut check = |is_right: bool, fault: &str| {
+            if !is_right {
+                faults.push(fault.to_owned());
+            }
+        };
+        check(
+            (1024..=16 * 1024 * 1024).contains(&self.batch_size_bytes),
+            "batch_size_bytes must be between 1 KiB and 16 MiB",
+        );
+        check(
+            (1024..=64 * 1024 * 1024).contains(&self.max_record_bytes),
+            "max_record_bytes must be between 1 KiB and 64 MiB",
+        );
+        check(
+            self.memory_bytes >= self.batch_size_bytes.max(self.max_record_bytes),
+            "memory_bytes must hold at least one batch and the largest record",
+        );
+        check(
+            u32::try_from(self.memory_bytes).is_ok(),
+            "memory_bytes must be below 4 GiB",
+        );
+        check(
+            (1024..=64 * 1024 * 1024).contains(&self.max_request_bytes),
+            "max_request_bytes must be between 1 KiB and 64 MiB",
+        );
+        check(
+            (1..=UNRESOLVED_BATCHES_MAX).contains(&self.in_flight_requests),
+            "in_flight_requests must be between 1 and 5",
+        );
+        check(
+            self.delivery_timeout > self.linger,
+            "delivery_timeout must be longer than linger",
+        );
+        check(
+            self.delivery_timeout <= Duration::from_secs(7 * 24 * 3600),
+            "delivery_timeout must be at most 7 days",
+        );
+        faults
+    }
+}

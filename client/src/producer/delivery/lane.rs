@@ -1,0 +1,362 @@
+//! One partition of one producer: its sequences, what is under way, what has to be sent again.
+//!
+//! ```text
+//! steady ──failure──► draining ──nothing under way──► resending ──everything answered──► steady
+//!                        └─ is_broken: a new epoch first, see `repair_if_drained`
+//! ```
+//! `unresolved` is in the order of the sequences and holds at most five batches, since the broker remembers as many.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use keylane_protocol::compression::Compression;
+use keylane_protocol::identifiers::{BrokerId, PartitionIndex};
+use keylane_protocol::offset::{ProducerEpoch, Sequence};
+use tokio::time::Instant;
+
+use super::verdict::{Answer, Verdict};
+use super::{DeliverySettings, Effects, Identity, Settled, Shared};
+use crate::backoff::pause;
+use crate::producer::accumulator::BatchSerial;
+use crate::producer::batch::{SealedBatch, restamp};
+use crate::producer::error::{DeliveryError, DeliveryFailure};
+use crate::producer::receipt::BatchOutcome;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Steady,
+    Draining,
+    Resending,
+}
+
+#[derive(Debug)]
+pub(super) struct Lane {
+    topic: Arc<str>,
+    partition: PartitionIndex,
+    /// Who leads the partition, as far as is known.
+    pub(super) leader: Option<BrokerId>,
+    /// To whom batches are under way.
+    sending_to: Option<BrokerId>,
+    identity: Option<Identity>,
+    next_sequence: Sequence,
+    phase: Phase,
+    /// A sequence can no longer be filled.
+    is_broken: bool,
+    unresolved: VecDeque<Sent>,
+    failures: u32,
+    not_before: Option<Instant>,
+}
+
+/// A batch that has its sequence.
+#[derive(Debug)]
+struct Sent {
+    serial: BatchSerial,
+    outcome: Arc<BatchOutcome>,
+    bytes: Bytes,
+    record_count: i32,
+    reserved_bytes: usize,
+    deadline: Instant,
+    is_under_way: bool,
+    /// An attempt may have written it.
+    is_in_doubt: bool,
+    /// Its outcome was given up; only the answer is still awaited.
+    is_given_up: bool,
+    last_failure: Option<DeliveryFailure>,
+}
+
+impl Lane {
+    pub(super) fn new(
+        topic: Arc<str>,
+        partition: PartitionIndex,
+        identity: Option<Identity>,
+    ) -> Self {
+        Self {
+            topic,
+            partition,
+            leader: None,
+            sending_to: None,
+            identity,
+            next_sequence: Sequence(0),
+            phase: Phase::Steady,
+            is_broken: false,
+            unresolved: VecDeque::new(),
+            failures: 0,
+            not_before: None,
+        }
+    }
+
+    pub(super) fn name(&self) -> (&Arc<str>, PartitionIndex) {
+        (&self.topic, self.partition)
+    }
+
+    /// Returns whom to send to: never two brokers at once.
+    pub(super) fn broker(&self) -> Option<BrokerId> {
+        self.sending_to.or(self.leader)
+    }
+
+    pub(super) fn has_unresolved(&self) -> bool {
+        !self.unresolved.is_empty()
+    }
+
+    /// Returns whether a batch may be sent: one to send again if there is any, else a new one.
+    pub(super) fn may_send(&self, now: Instant, settings: DeliverySettings) -> bool {
+        let is_pausing = self.not_before.is_some_and(|until| until > now);
+        if is_pausing || self.is_broken {
+            return false;
+        }
+        match self.phase {
+            Phase::Steady => self.unresolved.len() < settings.in_flight_max,
+            Phase::Draining => false,
+            Phase::Resending => self.first_to_resend().is_some(),
+        }
+    }
+
+    pub(super) fn first_to_resend(&self) -> Option<&Bytes> {
+        let mut waiting = self.unresolved.iter().filter(|sent| !sent.is_under_way);
+        waiting.next().map(|sent| &sent.bytes)
+    }
+
+    pub(super) fn next_resend(&self) -> Option<Instant> {
+        self.not_before.filter(|_| self.phase == Phase::Resending)
+    }
+
+    /// Gives a new batch its sequence and sends it.
+    pub(super) fn send(
+        &mut self,
+        batch: SealedBatch,
+        broker: BrokerId,
+        compression: Compression,
+    ) -> (BatchSerial, Bytes) {
+        let sequence = self.next_sequence;
+        let record_count = batch.record_count();
+        let serial = batch.serial();
+        let sent = Sent {
+            serial,
+            outcome: batch.outcome(),
+            record_count,
+            reserved_bytes: batch.reserved_bytes(),
+            deadline: batch.deadline(),
+            bytes: batch.finish(compression, self.identity, sequence),
+            is_under_way: true,
+            is_in_doubt: false,
+            is_given_up: false,
+            last_failure: None,
+        };
+        let bytes = sent.bytes.clone();
+        if self.identity.is_some() {
+            self.next_sequence = sequence.plus(record_count);
+        }
+        self.unresolved.push_back(sent);
+        self.sending_to = Some(broker);
+        (serial, bytes)
+    }
+
+    /// Sends the first waiting batch again, as it was.
+    pub(super) fn resend(&mut self, broker: BrokerId) -> Option<(BatchSerial, Bytes)> {
+        let sent = self.unresolved.iter_mut().find(|sent| !sent.is_under_way)?;
+        sent.is_under_way = true;
+        self.sending_to = Some(broker);
+        Some((sent.serial, sent.bytes.clone()))
+    }
+
+    pub(super) fn on_answer(
+        &mut self,
+        serial: BatchSerial,
+        answer: Answer,
+        shared: &mut Shared<'_>,
+    ) {
+        let position = self
+            .unresolved
+            .iter()
+            .position(|sent| sent.serial == serial);
+        let Some(index) = position else { return };
+        self.unresolved[index].is_under_way = false;
+        match answer.verdict(self.identity.is_some()) {
+            Verdict::Written(offset) => {
+                self.failures = 0;
+                self.remove(index, shared.effects, |_| Ok(offset));
+            }
+            Verdict::Again {
+                cause,
+                is_in_doubt,
+                is_metadata_stale,
+            } => {
+                shared.effects.is_metadata_stale |= is_metadata_stale;
+                self.unresolved[index].is_in_doubt |= is_in_doubt;
+                self.try_again(index, cause, shared);
+            }
+            Verdict::OutOfSequence(cause) => {
+                // Behind a batch that failed this is what must happen. At the head it means that the broker has
+                // forgotten, or lost, what it acknowledged.
+                self.is_broken |= index == 0;
+                self.try_again(index, cause, shared);
+            }
+            Verdict::Final { cause, is_in_doubt } => {
+                let is_in_doubt = is_in_doubt || self.unresolved[index].is_in_doubt;
+                self.give_up(index, cause, is_in_doubt, shared.effects);
+            }
+        }
+        self.repair_if_drained(shared);
+    }
+
+    fn try_again(&mut self, index: usize, cause: DeliveryFailure, shared: &mut Shared<'_>) {
+        let sent = &mut self.unresolved[index];
+        if sent.is_given_up || !shared.settings.resends {
+            let is_in_doubt = sent.is_in_doubt;
+            self.give_up(index, cause, is_in_doubt, shared.effects);
+            return;
+        }
+        sent.last_failure = Some(cause);
+        if self.phase != Phase::Draining {
+            self.phase = Phase::Draining;
+            self.not_before = Some(shared.now + pause(self.failures, shared.generator));
+            self.failures = self.failures.saturating_add(1);
+        }
+    }
+
+    /// Removes a batch that is not written, or not known to be. Its sequence will never be filled.
+    fn give_up(
+        &mut self,
+        index: usize,
+        cause: DeliveryFailure,
+        is_in_doubt: bool,
+        effects: &mut Effects,
+    ) {
+        self.is_broken |= self.identity.is_some();
+        self.remove(index, effects, |lane| Err(lane.error(cause, is_in_doubt)));
+    }
+
+    fn error(&self, cause: DeliveryFailure, is_in_doubt: bool) -> DeliveryError {
+        let topic = Arc::clone(&self.topic);
+        let partition = self.partition;
+        if is_in_doubt {
+            DeliveryError::OutcomeUnknown {
+                topic,
+                partition,
+                cause,
+            }
+        } else {
+            DeliveryError::NotWritten {
+                topic,
+                partition,
+                cause,
+            }
+        }
+    }
+
+    fn remove(
+        &mut self,
+        index: usize,
+        effects: &mut Effects,
+        result: impl FnOnce(&Self) -> Result<Option<keylane_protocol::offset::Offset>, DeliveryError>,
+    ) {
+        let Some(sent) = self.unresolved.remove(index) else {
+            return;
+        };
+        effects.released_bytes += sent.reserved_bytes;
+        if !sent.is_given_up {
+            effects.settled.push(Settled {
+                serial: sent.serial,
+                outcome: sent.outcome,
+                result: result(self),
+            });
+        }
+    }
+
+    /// Gives up what is older than the delivery time-out.
+    pub(super) fn expire(&mut self, shared: &mut Shared<'_>) {
+        let mut index = 0;
+        while let Some(sent) = self.unresolved.get_mut(index) {
+            if sent.deadline > shared.now || sent.is_given_up {
+                index += 1;
+                continue;
+            }
+            let cause = DeliveryFailure::TimedOut {
+                after: shared.settings.delivery_timeout,
+                last: sent.last_failure.take().map(Arc::new),
+            };
+            if !sent.is_under_way {
+                let is_in_doubt = sent.is_in_doubt;
+                self.give_up(index, cause, is_in_doubt, shared.effects);
+                continue;
+            }
+            // The answer is still awaited: only it tells whether the sequence was filled.
+            sent.is_given_up = true;
+            let (serial, outcome) = (sent.serial, Arc::clone(&sent.outcome));
+            shared.effects.settled.push(Settled {
+                serial,
+                outcome,
+                result: Err(self.error(cause, true)),
+            });
+            index += 1;
+        }
+        self.repair_if_drained(shared);
+    }
+
+    /// Goes on once nothing is under way: under a new epoch if a sequence can no longer be filled.
+    pub(super) fn repair_if_drained(&mut self, shared: &mut Shared<'_>) {
+        if self.unresolved.iter().any(|sent| sent.is_under_way) {
+            return;
+        }
+        self.sending_to = None;
+        if self.is_broken {
+            self.give_up_what_is_in_doubt(shared.effects);
+            let Some(identity) = next_identity(self.identity, shared.identity) else {
+                shared.effects.needs_identity = true;
+                return;
+            };
+            self.begin_epoch(identity);
+        }
+        self.phase = if self.unresolved.is_empty() {
+            Phase::Steady
+        } else {
+            Phase::Resending
+        };
+    }
+
+    /// What may be written must not be written again under another epoch, where the broker cannot recognise it.
+    fn give_up_what_is_in_doubt(&mut self, effects: &mut Effects) {
+        while let Some(index) = self.unresolved.iter().position(|sent| sent.is_in_doubt) {
+            let last = self.unresolved[index].last_failure.take();
+            let cause = last.unwrap_or(DeliveryFailure::Dropped);
+            self.give_up(index, cause, true, effects);
+        }
+    }
+
+    fn begin_epoch(&mut self, identity: Identity) {
+        tracing::info!(
+            topic = &*self.topic,
+            partition = %self.partition,
+            epoch = %identity.epoch,
+            "producer goes on under a new epoch"
+        );
+        self.identity = Some(identity);
+        self.is_broken = false;
+        self.next_sequence = Sequence(0);
+        for sent in &mut self.unresolved {
+            let bytes = std::mem::take(&mut sent.bytes);
+            sent.bytes = restamp(bytes, identity, self.next_sequence);
+            self.next_sequence = self.next_sequence.plus(sent.record_count);
+        }
+    }
+
+    pub(super) fn abandon(&mut self, effects: &mut Effects) {
+        while let Some(sent) = self.unresolved.front() {
+            let is_in_doubt = sent.is_in_doubt || sent.is_under_way;
+            self.give_up(0, DeliveryFailure::Dropped, is_in_doubt, effects);
+        }
+    }
+}
+
+/// Returns an identity newer than a lane's: the producer's if another lane was here before, else its next epoch.
+fn next_identity(lane: Option<Identity>, producer: &mut Option<Identity>) -> Option<Identity> {
+    let newest = (*producer)?;
+    if lane != Some(newest) {
+        return Some(newest);
+    }
+    let epoch = ProducerEpoch(newest.epoch.0.checked_add(1)?);
+    let next = Identity { epoch, ..newest };
+    *producer = Some(next);
+    Some(next)
+}

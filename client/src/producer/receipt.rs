@@ -1,0 +1,206 @@
+//! What becomes of records: one outcome per batch, shared by the receipts of its records.
+//!
+//! A receipt is a pointer and an index. Whoever awaits one leaves a waker with the batch; when the batch is settled each
+//! is woken once. A receipt may be dropped at any time: the record is delivered all the same.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll, Waker};
+
+use keylane_protocol::identifiers::PartitionIndex;
+use keylane_protocol::offset::Offset;
+
+use super::error::DeliveryError;
+
+/// Where a record was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordPlace {
+    /// The partition.
+    pub partition: PartitionIndex,
+    /// The offset; `None` if the broker does not tell: with acks 0 always, else only for a repetition whose original
+    /// the broker no longer remembers.
+    pub offset: Option<Offset>,
+}
+
+/// The offset of a batch's first record, if known, or why the batch is not known to be written.
+pub(crate) type BatchResult = Result<Option<Offset>, DeliveryError>;
+
+/// What became of a batch.
+#[derive(Debug)]
+pub(crate) struct BatchOutcome {
+    partition: PartitionIndex,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    result: Option<BatchResult>,
+    /// One place for each receipt that was polled too early; emptied when that receipt is dropped.
+    wakers: Vec<Option<Waker>>,
+}
+
+impl BatchOutcome {
+    pub(crate) fn new(partition: PartitionIndex) -> Self {
+        Self {
+            partition,
+            state: Mutex::default(),
+        }
+    }
+
+    /// Says what became of the batch and wakes everyone who waits for it. Only the first word counts.
+    pub(crate) fn settle(&self, result: BatchResult) {
+        let mut state = self.lock();
+        if state.result.is_some() {
+            return;
+        }
+        state.result = Some(result);
+        let wakers = std::mem::take(&mut state.wakers);
+        drop(state);
+        let mut last: Option<Waker> = None;
+        for waker in wakers.into_iter().flatten() {
+            // One task that awaits many receipts of the batch is woken once.
+            if last.as_ref().is_none_or(|last| !last.will_wake(&waker)) {
+                waker.wake_by_ref();
+                last = Some(waker);
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state
+            .lock()
+            .expect("no code panics while it holds this lock")
+    }
+}
+
+/// Resolves to the place of a record once it is written, or to why that is not known.
+///
+/// With the default acks a resolved receipt means the record is durable. Dropping it changes nothing.
+#[derive(Debug)]
+#[must_use = "a record is known to be written only when its receipt, or `flush`, says so"]
+pub struct Receipt {
+    outcome: Arc<BatchOutcome>,
+    index: u32,
+    slot: Option<usize>,
+}
+
+impl Receipt {
+    pub(crate) fn new(outcome: Arc<BatchOutcome>, index: u32) -> Self {
+        Self {
+            outcome,
+            index,
+            slot: None,
+        }
+    }
+
+    /// Returns the partition the record goes to.
+    #[must_use]
+    pub fn partition(&self) -> PartitionIndex {
+        self.outcome.partition
+    }
+
+    /// Returns the outcome if it is there already.
+    #[must_use]
+    pub fn now(&self) -> Option<Result<RecordPlace, DeliveryError>> {
+        let state = self.outcome.lock();
+        let result = state.result.as_ref()?;
+        Some(self.place(result))
+    }
+
+    fn place(&self, result: &BatchResult) -> Result<RecordPlace, DeliveryError> {
+        let first = result.clone()?;
+        Ok(RecordPlace {
+            partition: self.outcome.partition,
+            offset: first.map(|first| first.plus(i64::from(self.index))),
+        })
+    }
+}
+
+impl Future for Receipt {
+    type Output = Result<RecordPlace, DeliveryError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let mut state = this.outcome.lock();
+        if let Some(result) = &state.result {
+            return Poll::Ready(this.place(result));
+        }
+        let slot = *this.slot.get_or_insert_with(|| {
+            state.wakers.push(None);
+            state.wakers.len() - 1
+        });
+        if let Some(place) = state.wakers.get_mut(slot) {
+            let is_same = |waker: &Waker| waker.will_wake(context.waker());
+            if !place.as_ref().is_some_and(is_same) {
+                *place = Some(context.waker().clone());
+            }
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Receipt {
+    fn drop(&mut self) {
+        if let Some(slot) = self.slot {
+            let mut state = self.outcome.lock();
+            if let Some(place) = state.wakers.get_mut(slot) {
+                *place = None;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_task_that_awaits_many_records_of_a_batch_is_woken_once() {
+        let outcome = Arc::new(BatchOutcome::new(PartitionIndex(3)));
+        let count = Arc::new(Count::default());
+        let waker = Waker::from(Arc::clone(&count));
+        let mut context = Context::from_waker(&waker);
+        let mut receipts: Vec<Receipt> = (0..10)
+            .map(|index| Receipt::new(Arc::clone(&outcome), index))
+            .collect();
+        for receipt in &mut receipts {
+            assert!(Pin::new(&mut *receipt).poll(&mut context).is_pending());
+            assert!(Pin::new(receipt).poll(&mut context).is_pending());
+        }
+        outcome.settle(Ok(Some(Offset(100))));
+        assert_eq!(count.0.load(Ordering::Relaxed), 1);
+        for (index, receipt) in receipts.iter_mut().enumerate() {
+            let Poll::Ready(Ok(place)) = Pin::new(receipt).poll(&mut context) else {
+                panic!("the batch is settled");
+            };
+            assert_eq!(place.partition, PartitionIndex(3));
+            assert_eq!(place.offset, Some(Offset(100 + index as i64)));
+        }
+    }
+
+    #[test]
+    fn a_dropped_receipt_is_not_woken() {
+        let outcome = Arc::new(BatchOutcome::new(PartitionIndex(0)));
+        let count = Arc::new(Count::default());
+        let waker = Waker::from(Arc::clone(&count));
+        let mut receipt = Receipt::new(Arc::clone(&outcome), 0);
+        let mut context = Context::from_waker(&waker);
+        assert!(Pin::new(&mut receipt).poll(&mut context).is_pending());
+        drop(receipt);
+        outcome.settle(Ok(None));
+        assert_eq!(count.0.load(Ordering::Relaxed), 0);
+    }
+}
