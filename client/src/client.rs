@@ -1,4 +1,4 @@
-//! The entry: finds the cluster and hands out producers and the admin.
+//! The entry: finds the cluster and hands out producers, readers and the admin.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,6 +10,7 @@ use crate::ambient::fresh_seed;
 use crate::connection::{ConnectionSettings, Connections};
 use crate::metadata::{MetadataCache, MetadataError};
 use crate::producer::ProducerBuilder;
+use crate::reader::ReaderBuilder;
 
 /// A client of one cluster. Clones are cheap and share what is known of the cluster.
 #[derive(Clone, Debug)]
@@ -79,6 +80,11 @@ impl Client {
     /// Returns the settings of a new producer.
     pub fn producer(&self) -> ProducerBuilder {
         ProducerBuilder::new(self.clone())
+    }
+
+    /// Returns the settings of a new reader of chosen partitions.
+    pub fn reader(&self) -> ReaderBuilder {
+        ReaderBuilder::new(self.clone())
     }
 
     /// Returns what creates, deletes and describes.

@@ -1,10 +1,12 @@
-//! Keylane and Kafka client: producer and admin, in pure Rust on tokio.
+//! Keylane and Kafka client: producer, reader and admin, in pure Rust on tokio.
 //!
 //! ```text
 //! client.rs     the entry                     connection/  one pipelined connection per broker
 //! producer/     records in                    metadata/    who leads what
-//! admin/        topics, settings, cluster     offsets.rs   offsets by place or time
+//! reader/       records out                   offsets.rs   offsets by place or time
+//! admin/        topics, settings, cluster     backoff.rs   pauses between attempts
 //! ```
+//! What decides (`producer::{accumulator, delivery}`, `reader::positions`, `metadata::view`) does no I/O and reads no clock.
 
 mod address;
 mod admin;
@@ -16,6 +18,7 @@ mod limits;
 mod metadata;
 mod offsets;
 mod producer;
+mod reader;
 
 pub use address::{Bootstrap, BrokerAddress, InvalidAddress};
 pub use admin::{
@@ -29,9 +32,14 @@ pub use keylane_protocol::compression::Compression;
 pub use keylane_protocol::error_code::ErrorCode;
 pub use keylane_protocol::identifiers::{BrokerId, PartitionIndex, TopicId};
 pub use keylane_protocol::offset::{LeaderEpoch, Offset};
+pub use keylane_protocol::record::{Record, RecordHeader};
 pub use metadata::MetadataError;
 pub use offsets::{ListOffsetsError, ListedOffset, OffsetSpec};
 pub use producer::{
     Acks, BuildProducerError, DeliveryError, DeliveryFailure, FlushError, Producer,
     ProducerBuilder, ProducerRecord, Receipt, RecordPlace, SendError,
+};
+pub use reader::{
+    BuildReaderError, ConsumedBatch, ConsumedRecord, OutOfRange, ReadError, Reader, ReaderBuilder,
+    StartAt,
 };

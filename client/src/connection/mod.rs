@@ -97,6 +97,8 @@ pub(crate) struct Terms {
     pub(crate) timeout: Duration,
     /// False for Produce with acks 0: done once written, with an empty frame.
     pub(crate) is_answered: bool,
+    /// The highest version that can say what is meant.
+    pub(crate) version_max: i16,
 }
 
 impl Connection {
@@ -129,7 +131,7 @@ impl Connection {
     where
         R::Response: Default,
     {
-        let version = self.version_of::<R>()?;
+        let version = self.version_of::<R>()?.min(terms.version_max);
         let shared = &self.handle.shared;
         let address = shared.address.clone();
         let api = R::API_KEY.name();
@@ -188,6 +190,7 @@ impl Connection {
         let terms = Terms {
             timeout: self.handle.shared.settings.request_timeout + held,
             is_answered: true,
+            version_max: i16::MAX,
         };
         let sent = self.send(request, terms, move |answer| {
             // Nobody listens if the caller's future was dropped: then the answer is not wanted.

@@ -233,6 +233,7 @@ impl Sender {
         let terms = Terms {
             timeout,
             is_answered: config.acks != Acks::None,
+            version_max: i16::MAX,
         };
         let batches = planned.batches.iter();
         let batches: Vec<BatchRef> = batches.map(|planned| planned.batch).collect();
