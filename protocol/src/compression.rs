@@ -1,18 +1,25 @@
 //! Compression codecs of record batches, each with a cap on what it may produce.
 //!
 //! gzip, snappy in Java's chunked framing (read also raw, as librdkafka writes it), lz4 and zstd frames. A batch that
-//! would grow beyond the cap is an error before it is memory.
+//! would grow beyond the cap is an error before it is memory: besides the cap, a decoder allocates its own tables only,
+//! whatever windows and block sizes the bytes ask for.
 
+mod gzip;
+mod lz4;
 mod snappy;
+#[cfg(test)]
+mod tests;
+mod zstd;
 
-use std::io::{self, Read, Write};
+use std::error::Error;
+use std::io;
 
 /// The most bytes that the records of one batch may decompress to, unless the caller says less: ten times the largest
 /// request a listener takes would already be a strange batch, so the bound is the size of that request.
 pub const DECOMPRESSED_BYTES_MAX: usize = 100 * 1024 * 1024;
 
-/// What a decoder reserves before it has seen output: memory follows output, never a declared length.
-const CHUNK_BYTES: usize = 64 * 1024;
+/// The first buffer of a decoder that cannot tell how much will come.
+const FIRST_BUFFER_BYTES: usize = 4 * 1024;
 
 /// The codec of a batch's records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -93,14 +100,14 @@ impl Compression {
     /// # Errors
     /// When the codec fails, which only exhausted memory can cause.
     pub fn compress(self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), CompressionError> {
-        let result = match self {
-            Self::None => out.write_all(bytes),
-            Self::Gzip => gzip(bytes, out),
-            Self::Snappy => snappy::compress(bytes, out),
-            Self::Lz4 => lz4(bytes, out),
-            Self::Zstd => zstd::stream::copy_encode(bytes, out, zstd::DEFAULT_COMPRESSION_LEVEL),
-        };
-        result.map_err(|source| self.damaged(source))
+        match self {
+            Self::None => out.extend_from_slice(bytes),
+            Self::Gzip => gzip::compress(bytes, out)?,
+            Self::Snappy => snappy::compress(bytes, out)?,
+            Self::Lz4 => lz4::compress(bytes, out)?,
+            Self::Zstd => zstd::compress(bytes, out)?,
+        }
+        Ok(())
     }
 
     /// Returns the decompressed bytes, at most `limit`.
@@ -108,39 +115,20 @@ impl Compression {
     /// # Errors
     /// When the bytes are damaged or decompress to more than `limit` bytes.
     pub fn decompress(self, bytes: &[u8], limit: usize) -> Result<Vec<u8>, CompressionError> {
+        let mut output = Output {
+            bytes: Vec::new(),
+            limit,
+            compression: self,
+        };
         match self {
-            Self::None => self.read_within(bytes, limit),
-            Self::Gzip => self.read_within(flate2::read::MultiGzDecoder::new(bytes), limit),
-            Self::Snappy => snappy::decompress(bytes, limit),
-            Self::Lz4 => self.read_within(lz4_flex::frame::FrameDecoder::new(bytes), limit),
-            Self::Zstd => {
-                let mut decoder = zstd::stream::Decoder::with_buffer(bytes)
-                    .map_err(|source| self.damaged(source))?;
-                // The window is memory too; 8 MiB is the most the default levels use.
-                decoder
-                    .window_log_max(23)
-                    .map_err(|source| self.damaged(source))?;
-                self.read_within(decoder, limit)
-            }
+            Self::None if bytes.len() > limit => return Err(self.too_large(limit)),
+            Self::None => output.bytes.extend_from_slice(bytes),
+            Self::Gzip => gzip::decompress(bytes, &mut output)?,
+            Self::Snappy => snappy::decompress(bytes, &mut output)?,
+            Self::Lz4 => lz4::decompress(bytes, &mut output)?,
+            Self::Zstd => zstd::decompress(bytes, &mut output)?,
         }
-    }
-
-    fn read_within(
-        self,
-        mut decoder: impl Read,
-        limit: usize,
-    ) -> Result<Vec<u8>, CompressionError> {
-        let mut out = Vec::new();
-        let mut chunk = vec![0; CHUNK_BYTES];
-        loop {
-            match decoder.read(&mut chunk) {
-                Ok(0) => return Ok(out),
-                Ok(count) if out.len() + count > limit => return Err(self.too_large(limit)),
-                Ok(count) => out.extend_from_slice(&chunk[..count]),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(source) => return Err(self.damaged(source)),
-            }
-        }
+        Ok(output.finish())
     }
 
     fn damaged(self, source: io::Error) -> CompressionError {
@@ -158,18 +146,55 @@ impl Compression {
     }
 }
 
-fn gzip(bytes: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
-    let mut encoder = flate2::write::GzEncoder::new(out, flate2::Compression::default());
-    encoder.write_all(bytes)?;
-    encoder.finish().map(|_| ())
+/// What a decoder has produced, and how much it may. Holds at most one byte more than allowed, which tells a content
+/// that fits from one that does not.
+struct Output {
+    bytes: Vec<u8>,
+    limit: usize,
+    compression: Compression,
 }
 
-fn lz4(bytes: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
-    // Java's decoder takes only independent blocks, and librdkafka's likewise.
-    let info = lz4_flex::frame::FrameInfo::new()
-        .block_size(lz4_flex::frame::BlockSize::Max64KB)
-        .block_mode(lz4_flex::frame::BlockMode::Independent);
-    let mut encoder = lz4_flex::frame::FrameEncoder::with_frame_info(info, out);
-    encoder.write_all(bytes)?;
-    encoder.finish().map(|_| ()).map_err(io::Error::from)
+impl Output {
+    /// Returns how many bytes may still be produced, counting the one too many.
+    fn left(&self) -> usize {
+        self.limit
+            .saturating_add(1)
+            .saturating_sub(self.bytes.len())
+    }
+
+    /// Refuses what has become too much.
+    fn check(&self) -> Result<(), CompressionError> {
+        if self.bytes.len() > self.limit {
+            return Err(self.too_large());
+        }
+        Ok(())
+    }
+
+    /// Makes sure that there is spare capacity for `wanted` bytes, or for all that may still come.
+    fn reserve(&mut self, wanted: usize) {
+        let left = self.left();
+        let wanted = wanted.min(left);
+        if self.bytes.capacity() - self.bytes.len() >= wanted {
+            return;
+        }
+        // Doubles like a vector, but never beyond what is allowed.
+        let doubled = self.bytes.len().min(left);
+        self.bytes.reserve_exact(wanted.max(doubled));
+    }
+
+    fn too_large(&self) -> CompressionError {
+        self.compression.too_large(self.limit)
+    }
+
+    fn damaged(&self, reason: impl Into<Box<dyn Error + Send + Sync>>) -> CompressionError {
+        self.compression.damaged(io::Error::other(reason))
+    }
+
+    /// Gives back memory that is not used: records keep it alive for long.
+    fn finish(mut self) -> Vec<u8> {
+        if self.bytes.capacity() > 2 * self.bytes.len() {
+            self.bytes.shrink_to_fit();
+        }
+        self.bytes
+    }
 }
