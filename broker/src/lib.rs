@@ -1,1 +1,5 @@
-//! Placeholder header, replaced by the crate map.
+//! A Keylane broker.
+
+pub mod disk;
+pub mod folder;
+pub mod log;

@@ -1,0 +1,88 @@
+//! The topics of the cluster, until a controller keeps them: written anew and renamed with every change.
+//!
+//! ```text
+//! body: producer ids handed out u64 · topic count u32
+//!       · per topic: id 16 · name text · partition count i32 · config count u32 · (key text · value text) …
+//! ```
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use keylane_protocol::identifiers::{TopicId, TopicName};
+
+use super::checked::{self, Kind, Unsound, put_text, take_id, take_text};
+
+pub(super) const KIND: Kind = Kind {
+    magic: b"KEYLANET",
+    version: 1,
+};
+
+/// A topic as it was created.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredTopic {
+    /// Its id.
+    pub id: TopicId,
+    /// Its name.
+    pub name: TopicName,
+    /// How many partitions it has, at least 1.
+    pub partition_count: i32,
+    /// What was configured for it, by Kafka's keys, in order of the keys.
+    pub configs: Vec<(String, String)>,
+}
+
+/// The contents of the topics file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TopicsFile {
+    /// Producer ids below this have been handed out.
+    pub producer_ids_end: u64,
+    /// The topics in order of their names.
+    pub topics: Vec<StoredTopic>,
+}
+
+impl TopicsFile {
+    pub(super) fn encode(&self) -> Bytes {
+        let mut body = BytesMut::new();
+        body.put_u64(self.producer_ids_end);
+        body.put_u32(u32::try_from(self.topics.len()).expect("topics are bounded"));
+        for topic in &self.topics {
+            body.put_slice(&topic.id.0);
+            put_text(&mut body, topic.name.as_str());
+            body.put_i32(topic.partition_count);
+            body.put_u32(u32::try_from(topic.configs.len()).expect("configs are few"));
+            for (key, value) in &topic.configs {
+                put_text(&mut body, key);
+                put_text(&mut body, value);
+            }
+        }
+        checked::encode(KIND, &body)
+    }
+
+    pub(super) fn decode(contents: &Bytes) -> Result<Self, Unsound> {
+        let body = checked::decode(KIND, contents)?;
+        Self::decode_body(body).ok_or(Unsound::Damaged)
+    }
+
+    fn decode_body(mut body: Bytes) -> Option<Self> {
+        let producer_ids_end = body.try_get_u64().ok()?;
+        let count = body.try_get_u32().ok()?;
+        let mut topics = Vec::new();
+        for _ in 0..count {
+            let id = TopicId(take_id(&mut body)?);
+            let name = TopicName::new(&take_text(&mut body)?).ok()?;
+            let partition_count = body.try_get_i32().ok().filter(|&count| count > 0)?;
+            let config_count = body.try_get_u32().ok()?;
+            let mut configs = Vec::new();
+            for _ in 0..config_count {
+                configs.push((take_text(&mut body)?, take_text(&mut body)?));
+            }
+            topics.push(StoredTopic {
+                id,
+                name,
+                partition_count,
+                configs,
+            });
+        }
+        Some(Self {
+            producer_ids_end,
+            topics,
+        })
+    }
+}
