@@ -1,6 +1,6 @@
-"""Where the scripts of this folder keep what they fetch, and how they fetch it.
+"""What the scripts of this folder need from outside, and where they keep it.
 
-Everything lands in one cache folder outside the repository (`KEYLANE_CI_CACHE`, by default
+Debian's packages are installed where they are missing. Everything else lands in one cache folder outside the repository (`KEYLANE_CI_CACHE`, by default
 `~/.cache/keylane-ci`), is made in a temporary folder and renamed when complete, and is reused by the next run.
 """
 
@@ -56,6 +56,43 @@ def run_patiently(command: list[str], timeout_seconds: int = FETCH_TIMEOUT_SECON
                 raise SystemExit(f"cannot fetch what the clients need: {error}")
             print(f"attempt {attempt} failed, trying again: {error}", file=sys.stderr)
             time.sleep(5 * attempt)
+
+
+def require_programs() -> None:
+    """Installs the programs that the scripts call, where they are missing."""
+    packages = {"kcat": "kcat", "java": "default-jdk-headless", "javac": "default-jdk-headless", "mvn": "maven"}
+    missing = sorted({package for program, package in packages.items() if shutil.which(program) is None})
+    if not missing:
+        return
+    print(f"installing {' '.join(missing)}", file=sys.stderr)
+    run_patiently(["apt-get", "-q", "update"])
+    run_patiently(["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "install", "-y", "--no-install-recommends", *missing])
+
+
+def python_with(requirements: list[str]) -> pathlib.Path:
+    """Returns the Python of a virtual environment that holds exactly these requirements and what they need."""
+    stated = " ".join([sys.version.split()[0], *requirements])
+    folder = cache_folder() / f"python-{hashlib.sha256(stated.encode()).hexdigest()[:12]}"
+    python, complete = folder / "bin" / "python", folder / "complete"
+    if not complete.exists():
+        # An environment cannot be renamed, so a mark says whether it is whole.
+        run_patiently([sys.executable, "-m", "venv", "--clear", str(folder)])
+        run_patiently([str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", *requirements])
+        complete.touch()
+    return python
+
+
+def java_classes(kafka_version: str) -> str:
+    """Returns the class path of this folder's Java programs, compiled against one version of Kafka's client."""
+    libraries = jars("kafka-clients.pom.xml", kafka_version)
+    sources = sorted((HERE / "java").glob("*.java"))
+    stated = hashlib.sha256(b"".join(source.read_bytes() for source in sources) + libraries.name.encode())
+
+    def make(folder: pathlib.Path) -> None:
+        command = ["javac", "-d", str(folder), "-cp", f"{libraries}/*", *map(str, sources)]
+        subprocess.run(command, check=True, timeout=FETCH_TIMEOUT_SECONDS)
+
+    return f"{cached(f'classes-{stated.hexdigest()[:12]}', make)}:{libraries}/*"
 
 
 def jars(pom: str, kafka_version: str) -> pathlib.Path:
