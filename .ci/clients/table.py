@@ -1,0 +1,55 @@
+"""The table of docs/clients.md: which versions of which API each client used, and what the broker offers.
+
+The table is a golden file. A client that starts to use something else, or a broker that offers more, changes it, and
+`.ci/clients/run` fails until the table is written anew with `.ci/clients/run --record` and read by a person.
+"""
+
+import difflib
+import pathlib
+
+from relay import API_NAMES
+
+BEGIN = "<!-- The table below is written by `.ci/clients/run --record`. -->"
+END = "<!-- End of the written table. -->"
+
+
+def table(offered: dict[int, tuple[int, int]], used: dict[str, dict[int, set[int]]]) -> str:
+    """Returns the table as Markdown: one row per API, one column per client."""
+    clients = list(used)
+    rows = [["API", "offered", *clients], ["---"] * (len(clients) + 2)]
+    for api_key in sorted(set(offered) | {key for versions in used.values() for key in versions}):
+        lowest, highest = offered.get(api_key, (None, None))
+        rows.append([
+            f"{API_NAMES.get(api_key, 'private')} ({api_key})",
+            "–" if lowest is None else span(set(range(lowest, highest + 1))),
+            *(span(used[client].get(api_key, set())) for client in clients),
+        ])
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def span(versions: set[int]) -> str:
+    """Returns versions in the shortest way: `3`, `0–9`, `0, 4`, or nothing."""
+    ordered = sorted(versions)
+    if len(ordered) > 2 and ordered[-1] - ordered[0] == len(ordered) - 1:
+        return f"{ordered[0]}–{ordered[-1]}"
+    return ", ".join(map(str, ordered))
+
+
+def difference(document: pathlib.Path, wanted: str) -> str:
+    """Returns how the table of a document differs from the one wanted, or nothing."""
+    _, present, _ = parts(document.read_text())
+    return "".join(difflib.unified_diff(present.splitlines(True), wanted.splitlines(True), str(document), "what the clients used"))
+
+
+def rewrite(document: pathlib.Path, wanted: str) -> None:
+    before, _, after = parts(document.read_text())
+    document.write_text(f"{before}{BEGIN}\n\n{wanted}\n{END}{after}")
+
+
+def parts(text: str) -> tuple[str, str, str]:
+    """Returns what stands before, in and after the table's marks."""
+    before, begin, rest = text.partition(BEGIN)
+    present, end, after = rest.partition(END)
+    if not begin or not end:
+        raise SystemExit(f"the document lacks the lines {BEGIN} and {END}")
+    return before, present.strip("\n") + "\n", after
