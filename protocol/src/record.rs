@@ -23,7 +23,7 @@ pub struct Record {
 /// A header of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordHeader {
-    /// Its name.
+    /// Its name; what is not UTF-8 in it reads as U+FFFD.
     pub name: ByteString,
     /// Its value; `None` is null.
     pub value: Option<Bytes>,

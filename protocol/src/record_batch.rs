@@ -27,6 +27,7 @@ pub use records::{InvalidRecords, RecordIterator};
 use bytes::Bytes;
 
 use crate::offset::{LeaderEpoch, Offset};
+use header::LOG_APPEND_TIME_BIT;
 
 /// Bytes of a batch before its records.
 pub const HEADER_BYTES: usize = 61;
@@ -36,6 +37,9 @@ pub const PREFIX_BYTES: usize = 16;
 
 /// Bytes before those that the batch length counts.
 pub(crate) const LENGTH_OVERHEAD_BYTES: usize = 12;
+
+/// The fewest bytes of a record: one for each of its seven fields.
+pub(crate) const RECORD_BYTES_MIN: usize = 7;
 
 /// Where the bytes covered by the CRC begin.
 pub(crate) const CRC_COVERS_FROM: usize = 21;
@@ -85,6 +89,20 @@ pub enum RecordBatchError {
         /// The declared delta of the last record's offset.
         last_offset_delta: i32,
     },
+    /// There are more records than the uncompressed bytes can hold.
+    #[error("{bytes} bytes cannot hold {record_count} records")]
+    TooManyRecords {
+        /// The declared number of records.
+        record_count: i32,
+        /// Bytes behind the header.
+        bytes: usize,
+    },
+    /// A stored batch has offsets that no partition has.
+    #[error("a stored batch cannot begin at offset {base_offset}")]
+    InvalidOffset {
+        /// The offset of the first record.
+        base_offset: Offset,
+    },
     /// The codec bits name no codec.
     #[error("compression codec {codec} is unknown")]
     UnknownCompression {
@@ -101,12 +119,13 @@ pub struct RecordBatch {
 }
 
 impl RecordBatch {
-    /// Returns the one batch that the bytes hold, as a producer must send it: the records' offsets have no gaps.
+    /// Returns the one batch that the bytes hold, as a producer must send it: the records' offsets have no gaps. The
+    /// base offset is whatever the producer wrote; the leader assigns another.
     ///
     /// # Errors
     /// When the bytes are anything but one whole, sound batch of magic 2.
     pub fn check(bytes: Bytes) -> Result<Self, RecordBatchError> {
-        let batch = Self::check_stored(bytes)?;
+        let batch = Self::check_bytes(bytes)?;
         let RecordBatchHeader {
             record_count,
             last_offset_delta,
@@ -126,6 +145,12 @@ impl RecordBatch {
     /// # Errors
     /// When the bytes are anything but one whole, sound batch of magic 2.
     pub fn check_stored(bytes: Bytes) -> Result<Self, RecordBatchError> {
+        let batch = Self::check_bytes(bytes)?;
+        batch.header.check_offsets()?;
+        Ok(batch)
+    }
+
+    fn check_bytes(bytes: Bytes) -> Result<Self, RecordBatchError> {
         let header = RecordBatchHeader::read(&bytes)?;
         let size = header.size_bytes();
         if bytes.len() < size {
@@ -191,17 +216,13 @@ impl RecordBatch {
     }
 }
 
-/// Returns the CRC-32C of what the checksum of a batch covers.
+/// Returns the CRC-32C (Castagnoli) of what the checksum of a batch covers.
 ///
 /// # Panics
 /// When there are fewer bytes than a header.
 #[must_use]
 pub fn checksum(batch: &[u8]) -> u32 {
-    let sum = crc_fast::checksum(
-        crc_fast::CrcAlgorithm::Crc32Iscsi,
-        &batch[CRC_COVERS_FROM..],
-    );
-    u32::try_from(sum).expect("a CRC-32 has 32 bits")
+    crc_fast::crc32_iscsi(&batch[CRC_COVERS_FROM..])
 }
 
 /// Writes base offset and leader epoch into a batch; both lie outside the checksum.
@@ -211,6 +232,24 @@ pub fn checksum(batch: &[u8]) -> u32 {
 pub fn stamp(batch: &mut [u8], base_offset: Offset, leader_epoch: LeaderEpoch) {
     batch[..8].copy_from_slice(&base_offset.0.to_be_bytes());
     batch[12..16].copy_from_slice(&leader_epoch.0.to_be_bytes());
+}
+
+/// Gives all records of a batch the time of their append instead of their own (`message.timestamp.type`). The checksum
+/// covers the timestamps, so that it is computed anew, over the whole batch.
+///
+/// # Panics
+/// When there are fewer bytes than a header.
+pub fn stamp_log_append_time(batch: &mut [u8], timestamp: i64) {
+    let attributes = i16::from_be_bytes([batch[21], batch[22]]) | LOG_APPEND_TIME_BIT;
+    batch[21..23].copy_from_slice(&attributes.to_be_bytes());
+    batch[35..43].copy_from_slice(&timestamp.to_be_bytes());
+    seal(batch);
+}
+
+/// Stores the checksum of a batch that is otherwise complete.
+fn seal(batch: &mut [u8]) {
+    let crc = checksum(batch);
+    batch[CRC_COVERS_FROM - 4..CRC_COVERS_FROM].copy_from_slice(&crc.to_be_bytes());
 }
 
 /// Cuts a buffer into the batches it holds one after the other, as a log segment or the answer to a Fetch does.
@@ -238,11 +277,9 @@ impl Iterator for RecordBatches {
     type Item = Result<RecordBatch, RecordBatchError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.rest.len() < HEADER_BYTES {
-            return None;
-        }
         let size = match RecordBatchHeader::read(&self.rest) {
             Ok(header) => header.size_bytes(),
+            Err(RecordBatchError::Truncated { .. }) => return None,
             Err(error) => {
                 self.rest.clear();
                 return Some(Err(error));

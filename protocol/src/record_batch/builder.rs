@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::varint::{varlong_size, write_varlong};
-use super::{CRC_COVERS_FROM, HEADER_BYTES, LENGTH_OVERHEAD_BYTES, RecordBatchHeader, checksum};
+use super::{HEADER_BYTES, LENGTH_OVERHEAD_BYTES, RecordBatchHeader, seal};
 use crate::compression::{Compression, CompressionError};
 use crate::identifiers::ProducerId;
 use crate::offset::{LeaderEpoch, Offset, ProducerEpoch, Sequence};
@@ -114,6 +114,11 @@ impl RecordBatchBuilder {
         self.max_timestamp = self.max_timestamp.max(record.timestamp);
     }
 
+    #[cfg(test)]
+    pub(super) fn buffer_address(&self) -> *const u8 {
+        self.buffer.as_ptr()
+    }
+
     fn body_size(&self, record: &NewRecord<'_>) -> usize {
         let base_timestamp = if self.record_count == 0 {
             record.timestamp
@@ -189,11 +194,6 @@ pub fn renumber(batch: Bytes, producer: BatchProducer) -> Bytes {
     batch[53..57].copy_from_slice(&producer.base_sequence.0.to_be_bytes());
     seal(&mut batch);
     batch.freeze()
-}
-
-fn seal(batch: &mut [u8]) {
-    let crc = checksum(batch);
-    batch[CRC_COVERS_FROM - 4..CRC_COVERS_FROM].copy_from_slice(&crc.to_be_bytes());
 }
 
 fn length(bytes: usize) -> i64 {

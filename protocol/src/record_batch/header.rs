@@ -1,13 +1,13 @@
 //! The fixed part of a record batch, decoded; the layout is drawn in the parent module.
 
-use super::{HEADER_BYTES, LENGTH_OVERHEAD_BYTES, RecordBatchError};
+use super::{HEADER_BYTES, LENGTH_OVERHEAD_BYTES, RECORD_BYTES_MIN, RecordBatchError};
 use crate::compression::Compression;
 use crate::identifiers::ProducerId;
 use crate::offset::{LeaderEpoch, Offset, ProducerEpoch, Sequence};
 
 const MAGIC: i8 = 2;
 const COMPRESSION_BITS: i16 = 0b111;
-const LOG_APPEND_TIME_BIT: i16 = 1 << 3;
+pub(super) const LOG_APPEND_TIME_BIT: i16 = 1 << 3;
 const TRANSACTIONAL_BIT: i16 = 1 << 4;
 const CONTROL_BIT: i16 = 1 << 5;
 
@@ -122,7 +122,9 @@ impl RecordBatchHeader {
     /// Returns the offset after the last record.
     #[must_use]
     pub fn end_offset(&self) -> Offset {
-        self.base_offset.plus(i64::from(self.last_offset_delta) + 1)
+        // A header may come from a peer: the sum need not fit.
+        let span = i64::from(self.last_offset_delta) + 1;
+        Offset(self.base_offset.0.wrapping_add(span))
     }
 
     /// Returns the codec of the records.
@@ -156,8 +158,9 @@ impl RecordBatchHeader {
         self.attributes & CONTROL_BIT != 0
     }
 
+    /// Checks that there are bytes for so many records and offsets for so many, and that the codec exists.
     pub(super) fn check_counts(&self) -> Result<(), RecordBatchError> {
-        self.compression()?;
+        let compression = self.compression()?;
         let Self {
             record_count,
             last_offset_delta,
@@ -169,6 +172,25 @@ impl RecordBatchHeader {
                 record_count,
                 last_offset_delta,
             });
+        }
+        let bytes = self.size_bytes() - HEADER_BYTES;
+        let possible = bytes / RECORD_BYTES_MIN;
+        if compression == Compression::None
+            && usize::try_from(record_count).is_ok_and(|count| count > possible)
+        {
+            return Err(RecordBatchError::TooManyRecords {
+                record_count,
+                bytes,
+            });
+        }
+        Ok(())
+    }
+
+    /// Checks that the offsets can be those of a partition.
+    pub(super) fn check_offsets(&self) -> Result<(), RecordBatchError> {
+        let base_offset = self.base_offset;
+        if base_offset.0 < 0 || self.end_offset() < base_offset {
+            return Err(RecordBatchError::InvalidOffset { base_offset });
         }
         Ok(())
     }

@@ -4,8 +4,9 @@ use bytes::Bytes;
 use bytestring::ByteString;
 
 use super::varint::{read_varint, read_varlong};
-use super::{HEADER_BYTES, RecordBatch, RecordBatchHeader, TimestampType};
+use super::{HEADER_BYTES, RECORD_BYTES_MIN, RecordBatch, RecordBatchHeader, TimestampType};
 use crate::compression::{Compression, CompressionError};
+use crate::limits::{DECODE_ALLOCATION_BYTES_EXTRA, DECODE_ALLOCATION_FACTOR};
 use crate::offset::Offset;
 use crate::record::{Record, RecordHeader};
 
@@ -31,7 +32,17 @@ pub enum InvalidRecords {
         /// The part that is wrong.
         part: &'static str,
     },
-    /// The records end before or after the count in the header.
+    /// There are more records than the decompressed bytes can hold.
+    #[error("the batch at offset {base_offset} declares {declared} records in {bytes} bytes")]
+    TooMany {
+        /// The batch's base offset.
+        base_offset: Offset,
+        /// The declared number.
+        declared: i32,
+        /// Bytes of decompressed records.
+        bytes: usize,
+    },
+    /// Bytes follow the last record that the header counts.
     #[error(
         "the batch at offset {base_offset} declares {declared} records; {extra} bytes follow them"
     )]
@@ -57,6 +68,8 @@ pub struct RecordIterator {
     index: i32,
     /// The smallest offset delta that the next record may have.
     offset_delta_min: i32,
+    /// Memory that the lists of headers may still take.
+    header_list_bytes_left: usize,
 }
 
 impl RecordIterator {
@@ -78,12 +91,25 @@ impl RecordIterator {
                 })?
                 .into(),
         };
+        let possible = body.len() / RECORD_BYTES_MIN;
+        if usize::try_from(header.record_count).is_ok_and(|count| count > possible) {
+            return Err(InvalidRecords::TooMany {
+                base_offset,
+                declared: header.record_count,
+                bytes: body.len(),
+            });
+        }
+        let header_list_bytes_left = body
+            .len()
+            .saturating_mul(DECODE_ALLOCATION_FACTOR)
+            .saturating_add(DECODE_ALLOCATION_BYTES_EXTRA);
         Ok(Self {
             header,
             body,
             position: 0,
             index: 0,
             offset_delta_min: 0,
+            header_list_bytes_left,
         })
     }
 
@@ -106,16 +132,21 @@ impl RecordIterator {
         let mut fields = Fields {
             body: &self.body,
             rest: &self.body[start..end],
+            header_list_bytes_left: self.header_list_bytes_left,
         };
-        let record = self
+        let (record, offset_delta) = self
             .read_fields(&mut fields)
             .map_err(|part| self.malformed(part))?;
+        self.header_list_bytes_left = fields.header_list_bytes_left;
         self.position = end;
         self.index += 1;
+        // No delta is above the largest, so that nothing follows it.
+        self.offset_delta_min = offset_delta.saturating_add(1);
         Ok(record)
     }
 
-    fn read_fields(&self, fields: &mut Fields<'_>) -> Result<Record, &'static str> {
+    /// Returns the record and its offset delta.
+    fn read_fields(&self, fields: &mut Fields<'_>) -> Result<(Record, i32), &'static str> {
         if fields.rest.split_off_first().is_none() {
             return Err("attributes");
         }
@@ -134,14 +165,15 @@ impl RecordIterator {
             TimestampType::CreateTime => self.header.base_timestamp.wrapping_add(timestamp_delta),
             TimestampType::LogAppendTime => self.header.max_timestamp,
         };
-        let offset = self.header.base_offset.plus(i64::from(offset_delta));
-        Ok(Record {
-            offset,
+        let base_offset = self.header.base_offset.0;
+        let record = Record {
+            offset: Offset(base_offset.wrapping_add(i64::from(offset_delta))),
             timestamp,
             key,
             value,
             headers,
-        })
+        };
+        Ok((record, offset_delta))
     }
 }
 
@@ -161,26 +193,17 @@ impl Iterator for RecordIterator {
             });
         }
         let record = self.read();
-        match &record {
-            Ok(record) => {
-                let delta = record.offset.0 - self.header.base_offset.0;
-                self.offset_delta_min = i32::try_from(delta)
-                    .expect("a delta was read as 32 bits")
-                    .saturating_add(1);
-            }
-            Err(_) => {
-                self.index = self.header.record_count;
-                self.position = self.body.len();
-            }
+        if record.is_err() {
+            self.index = self.header.record_count;
+            self.position = self.body.len();
         }
         Some(record)
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        // A record takes at least seven bytes, so that a count alone promises nothing.
-        let possible = (self.body.len() - self.position) / 7;
-        let declared = usize::try_from(self.header.record_count - self.index).unwrap_or(0);
-        (0, Some(declared.min(possible) + 1))
+        let left = usize::try_from(self.header.record_count - self.index).unwrap_or(0);
+        // The one is an error for bytes behind the last record.
+        (0, Some(left + 1))
     }
 }
 
@@ -188,6 +211,7 @@ impl Iterator for RecordIterator {
 struct Fields<'a> {
     body: &'a Bytes,
     rest: &'a [u8],
+    header_list_bytes_left: usize,
 }
 
 impl Fields<'_> {
@@ -211,13 +235,27 @@ impl Fields<'_> {
         let count = count
             .filter(|&count| count <= self.rest.len() / 2)
             .ok_or("header count")?;
-        let mut headers = Vec::new();
+        // In memory a header takes up to 32 times its bytes.
+        self.header_list_bytes_left = self
+            .header_list_bytes_left
+            .checked_sub(count * size_of::<RecordHeader>())
+            .ok_or("header count")?;
+        let mut headers = Vec::with_capacity(count);
         for _ in 0..count {
             let name = self.nullable("header name")?.ok_or("header name")?;
-            let name = ByteString::try_from(name).map_err(|_| "header name")?;
             let value = self.nullable("header value")?;
-            headers.push(RecordHeader { name, value });
+            headers.push(RecordHeader {
+                name: text(&name),
+                value,
+            });
         }
         Ok(headers)
     }
+}
+
+/// Returns the name of a header. Where it is not UTF-8 it reads as Kafka's Java client reads it, with U+FFFD in place of
+/// what is wrong: no broker looks at it, so that refusing it would leave a record that nobody can read.
+fn text(name: &Bytes) -> ByteString {
+    ByteString::try_from(name.clone())
+        .unwrap_or_else(|_| String::from_utf8_lossy(name).into_owned().into())
 }

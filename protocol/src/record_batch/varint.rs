@@ -16,7 +16,8 @@ pub(crate) fn varlong_size(value: i64) -> usize {
     (70 - (zigzag | 1).leading_zeros() as usize) / 7
 }
 
-/// Takes a number of at most 64 bits from the front; `None` if it is cut short or too long.
+/// Takes a number of at most 64 bits from the front; `None` if it is cut short or too long. Needless zero groups are
+/// taken, as Kafka's `ByteUtils` takes them.
 pub(crate) fn read_varlong(bytes: &mut &[u8]) -> Option<i64> {
     let mut zigzag: u64 = 0;
     for (index, &byte) in bytes.iter().enumerate().take(10) {
@@ -33,7 +34,9 @@ pub(crate) fn read_varlong(bytes: &mut &[u8]) -> Option<i64> {
     None
 }
 
-/// Takes a number of at most 32 bits from the front; `None` if it is cut short or too long.
+/// Takes a number of at most 32 bits, in at most five bytes, from the front; `None` if it is cut short or too long.
 pub(crate) fn read_varint(bytes: &mut &[u8]) -> Option<i32> {
-    i32::try_from(read_varlong(bytes)?).ok()
+    let before = bytes.len();
+    let value = i32::try_from(read_varlong(bytes)?).ok()?;
+    (before - bytes.len() <= 5).then_some(value)
 }
