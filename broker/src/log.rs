@@ -15,6 +15,9 @@ pub mod segment;
 pub mod space;
 pub mod writer;
 
+#[cfg(test)]
+mod tests;
+
 use keylane_protocol::identifiers::{PartitionIndex, TopicId};
 use keylane_protocol::offset::{LeaderEpoch, Offset};
 

@@ -37,6 +37,8 @@ type Acknowledged = BTreeMap<TopicPartition, Vec<Bytes>>;
 #[derive(Default)]
 struct Promises {
     topics: Vec<TopicId>,
+    /// Topics whose deletion was answered; while it is only asked for, nothing is promised of them.
+    deleted: Vec<TopicId>,
     records: Acknowledged,
 }
 
@@ -255,10 +257,18 @@ fn live(disk: &SimulatedDisk, promises: &mut Promises) -> Result<(), DiskError> 
                     .extend(values);
             }
             if round == 3 {
-                life.seal_closed(all[0])?;
+                life.seal_closed(all[all.len() - 1])?;
             }
         }
     }
+    let gone = life.folder.topics()[0].id;
+    promises.topics.retain(|topic| *topic != gone);
+    promises
+        .records
+        .retain(|partition, _| partition.topic_id != gone);
+    life.folder.delete_topic(gone)?;
+    promises.deleted.push(gone);
+    life.folder.remove_deleted(gone)?;
     life.folder.close()
 }
 
@@ -269,6 +279,12 @@ fn lost_after_recovery(disk: &SimulatedDisk, promises: &Promises) -> usize {
     disk.restart();
     let second = snapshot(disk);
     assert_eq!(first, second, "two recoveries must agree");
+    for (partition, _) in &first {
+        assert!(
+            !promises.deleted.contains(&partition.topic_id),
+            "a deleted topic came back"
+        );
+    }
     let lost_topics = promises.topics.iter().filter(|id| {
         !first
             .iter()

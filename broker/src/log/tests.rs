@@ -1,0 +1,135 @@
+//! Placing batches, rolling segments, finding them again.
+
+use keylane_protocol::offset::{LeaderEpoch, Offset};
+
+use super::*;
+
+const SETTINGS: RollSettings = RollSettings {
+    segment_bytes_max: 10_000,
+    segment_ms_max: 1000,
+};
+
+fn batch(size_bytes: u64, max_timestamp: i64) -> BatchFacts {
+    BatchFacts {
+        offset_count: 2,
+        size_bytes,
+        max_timestamp,
+    }
+}
+
+fn append(log: &mut Log, size_bytes: u64, max_timestamp: i64, now_ms: u64) -> Placement {
+    log.append(
+        &batch(size_bytes, max_timestamp),
+        LeaderEpoch(1),
+        &SETTINGS,
+        now_ms,
+    )
+}
+
+#[test]
+fn batches_lie_one_after_the_other_until_the_segment_is_full() {
+    let mut log = Log::empty(Offset(0));
+    let first = append(&mut log, 6000, 1, 1);
+    let second = append(&mut log, 4000, 2, 1);
+    let third = append(&mut log, 1, 3, 1);
+    assert_eq!(
+        (first.base_offset, first.position, first.closed),
+        (Offset(0), 0, None)
+    );
+    assert_eq!(
+        (second.base_offset, second.position, second.closed),
+        (Offset(2), 6000, None)
+    );
+    let closed = ClosedSegment {
+        base_offset: Offset(0),
+        size_bytes: 10_000,
+    };
+    assert_eq!(
+        (third.segment, third.position, third.closed),
+        (Offset(4), 0, Some(closed))
+    );
+    assert_eq!(log.end_offset(), Offset(6));
+}
+
+#[test]
+fn a_batch_larger_than_a_segment_gets_one_of_its_own() {
+    let mut log = Log::empty(Offset(0));
+    assert_eq!(append(&mut log, 50_000, 1, 1).closed, None);
+    assert!(append(&mut log, 50_000, 1, 1).closed.is_some());
+}
+
+#[test]
+fn a_segment_ends_when_it_is_old() {
+    let mut log = Log::empty(Offset(0));
+    append(&mut log, 10, 1, 500);
+    assert_eq!(append(&mut log, 10, 1, 1499).closed, None);
+    assert!(append(&mut log, 10, 1, 1500).closed.is_some());
+}
+
+#[test]
+fn every_offset_is_found_at_or_before_its_batch() {
+    let mut log = Log::empty(Offset(0));
+    let placements: Vec<Placement> = (0..50).map(|_| append(&mut log, 700, 1, 1)).collect();
+    for placement in &placements {
+        for offset in [placement.base_offset, placement.base_offset.plus(1)] {
+            let location = log.locate(offset).expect("inside the log");
+            assert_eq!(location.segment, placement.segment);
+            assert!(location.position <= placement.position);
+            assert!(placement.position - location.position <= segment::INDEX_INTERVAL_BYTES + 700);
+        }
+    }
+    assert_eq!(log.locate(log.end_offset()), None);
+    assert_eq!(log.locate(Offset(-1)), None);
+}
+
+#[test]
+fn a_timestamp_is_found_at_or_before_the_first_batch_that_reaches_it() {
+    let mut log = Log::empty(Offset(0));
+    let timestamps = [10, 30, 20, 20, 20, 20, 20, 20, 20, 25, 40, 35, 50];
+    let placements: Vec<(i64, Placement)> = timestamps
+        .iter()
+        .map(|&timestamp| (timestamp, append(&mut log, 1500, timestamp, 1)))
+        .collect();
+    for wanted in 0..=50 {
+        let first = placements
+            .iter()
+            .find(|(timestamp, _)| *timestamp >= wanted)
+            .expect("one reaches it")
+            .1;
+        let location = log.locate_timestamp(wanted).expect("one reaches it");
+        assert!(
+            (location.segment, location.position) <= (first.segment, first.position),
+            "timestamp {wanted}"
+        );
+    }
+    assert_eq!(log.locate_timestamp(51), None);
+    assert_eq!(
+        log.locate_max_timestamp().map(|(largest, _)| largest),
+        Some(50)
+    );
+}
+
+#[test]
+fn an_index_file_gives_the_segment_back() {
+    let mut log = Log::empty(Offset(0));
+    for number in 0..30 {
+        append(&mut log, 300, number, 1);
+    }
+    let segment = log.active();
+    let contents = index_file::IndexFile::encode(segment, LeaderEpoch(4), b"producers");
+    let read = index_file::IndexFile::decode(&contents, segment.base_offset()).expect("sound");
+    assert_eq!(read.last_leader_epoch, LeaderEpoch(4));
+    assert_eq!(read.producers, &b"producers"[..]);
+    assert_eq!(read.segment.index(), segment.index());
+    assert_eq!(read.segment.end_offset(), segment.end_offset());
+    assert!(
+        index_file::IndexFile::decode(&contents, Offset(1)).is_none(),
+        "it is of another segment"
+    );
+    for length in 0..contents.len() {
+        assert!(
+            index_file::IndexFile::decode(&contents.slice(..length), segment.base_offset())
+                .is_none()
+        );
+    }
+}
