@@ -113,6 +113,22 @@ class ConfluentKafka(cases.Client):
         resource = ConfigResource(ResourceType.TOPIC, topic)
         return {key: entry.value for key, entry in result(self.admin.describe_configs([resource])[resource]).items()}
 
+    def read_as_group(self, topic):
+        consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": "unserved"})
+        consumer.subscribe([topic])
+        message = consumer.poll(cases.GROUP_TIMEOUT_SECONDS)
+        consumer.close()
+        if message is not None:
+            refuse_on_error(message.error())
+
+    def begin_transaction(self):
+        try:
+            self.producer(**{"transactional.id": "unserved"}).init_transactions(OPERATION_TIMEOUT_SECONDS)
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError._UNSUPPORTED_FEATURE:
+                raise Refused(cases.UNSUPPORTED_VERSION, error.args[0].str()) from error
+            refuse_on_error(error.args[0])
+
     def close(self):
         self.consumer.close()
 

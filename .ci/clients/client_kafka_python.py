@@ -93,6 +93,24 @@ class KafkaPython(cases.Client):
         found = self.admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)], config_filter="all")
         return {key: entry["value"] for key, entry in found["topic"][topic].items()}
 
+    def read_as_group(self, topic):
+        consumer = KafkaConsumer(topic, bootstrap_servers=self.bootstrap, group_id="unserved")
+        try:
+            consumer.poll(timeout_ms=cases.GROUP_TIMEOUT_SECONDS * 1000)
+        except kafka.errors.BrokerResponseError as error:
+            raise Refused(error.errno, str(error)) from error
+        finally:
+            consumer.close(autocommit=False)
+
+    def begin_transaction(self):
+        producer = self.producer(transactional_id="unserved")
+        try:
+            producer.init_transactions()
+        except kafka.errors.BrokerResponseError as error:
+            raise Refused(error.errno, str(error)) from error
+        finally:
+            producer.close(timeout=0)
+
     def close(self):
         self.consumer.close(autocommit=False)
         self.admin.close()

@@ -20,6 +20,8 @@ ERROR_CODES = {
     "Unknown topic or partition": cases.UNKNOWN_TOPIC_OR_PARTITION,
     "Message size too large": cases.MESSAGE_TOO_LARGE,
 }
+#: How kcat begins to say that a group could not be joined; the server's words follow.
+GROUP_REFUSAL = "ERROR: Consumer error: FindCoordinator response error: "
 RECORD_LINE = re.compile(rb"(-?\d+) (-?\d+) (-?\d+) (-?\d+) (-?\d+) ")
 FORMAT = r"%o %T %K %S %p %h\n%k%s\n"
 
@@ -30,7 +32,7 @@ class Kcat(cases.Client):
     cannot = frozenset({
         "describe configs", "existing topic is refused", "unknown topic is refused", "replication factor 3 is refused in words",
         "no partitions is refused", "bad topic name is refused", "unknown config is refused", "bad config value is refused",
-        "config without effect is refused",
+        "config without effect is refused", "transaction is refused",
     })
 
     def __init__(self, bootstrap: str, admin: str):
@@ -85,6 +87,19 @@ class Kcat(cases.Client):
         return [broker["name"] for broker in json.loads(self.kcat("-L", "-J"))["brokers"]]
 
     def topic_config(self, topic):
+        raise NotImplementedError
+
+    def read_as_group(self, topic):
+        command = ["kcat", "-b", self.bootstrap, "-G", "unserved", topic]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=cases.GROUP_TIMEOUT_SECONDS)
+        except subprocess.TimeoutExpired:
+            return
+        _, found, words = done.stderr.partition(GROUP_REFUSAL)
+        assert found, done.stderr
+        raise Refused(cases.UNSUPPORTED_VERSION, words)
+
+    def begin_transaction(self):
         raise NotImplementedError
 
     def shown(self, sample):

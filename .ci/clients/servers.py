@@ -5,7 +5,6 @@ import json
 import os
 import pathlib
 import subprocess
-import tempfile
 import threading
 import typing
 
@@ -23,15 +22,14 @@ class Server(typing.NamedTuple):
 
 
 @contextlib.contextmanager
-def keylane() -> typing.Iterator[Server]:
-    """Runs one Keylane broker with a temporary data folder."""
+def keylane(data: pathlib.Path) -> typing.Iterator[Server]:
+    """Runs one Keylane broker on a data folder."""
     binary = pathlib.Path(os.environ.get("KEYLANE_BINARY", REPOSITORY / "target" / "release" / "keylane"))
     if not binary.exists():
         raise SystemExit(f"{binary} is missing: build it with `cargo build --release` or name one in KEYLANE_BINARY")
-    with tempfile.TemporaryDirectory(prefix="keylane-clients-") as folder:
-        command = [str(binary), "broker", "--id", "1", "--data", f"{folder}/data", "--port", "0", "--until-stdin-closes"]
-        with started(command) as server:
-            yield server
+    command = [str(binary), "broker", "--id", "1", "--data", str(data), "--port", "0", "--until-stdin-closes"]
+    with started(command) as server:
+        yield server
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ import java.util.concurrent.TimeUnit;
 import java.util.stream.IntStream;
 import java.util.stream.LongStream;
 import org.apache.kafka.clients.producer.ProducerRecord;
-import org.apache.kafka.common.errors.ApiException;
+import org.apache.kafka.common.KafkaException;
 import org.apache.kafka.common.errors.InvalidConfigurationException;
 import org.apache.kafka.common.errors.InvalidPartitionsException;
 import org.apache.kafka.common.errors.InvalidReplicationFactorException;
@@ -20,6 +20,7 @@ import org.apache.kafka.common.errors.InvalidTopicException;
 import org.apache.kafka.common.errors.RecordTooLargeException;
 import org.apache.kafka.common.errors.TopicExistsException;
 import org.apache.kafka.common.errors.UnknownTopicOrPartitionException;
+import org.apache.kafka.common.errors.UnsupportedVersionException;
 import org.apache.kafka.common.utils.AppInfoParser;
 
 /**
@@ -138,7 +139,13 @@ public final class JavaCases {
         cases.put("unknown config is refused", topic -> configIsRefused(topic, "no.such.config", "1"));
         cases.put("bad config value is refused", topic -> configIsRefused(topic, "segment.bytes", "many"));
         if (keylane) {
+            // What Kafka has and Keylane has not must be refused at once: a client that retries waits for ever.
             cases.put("config without effect is refused", topic -> configIsRefused(topic, "cleanup.policy", "compact"));
+            cases.put("consumer group is refused", topic -> {
+                client.createTopic(topic, 1);
+                refused(UnsupportedVersionException.class, () -> client.readAsGroup(topic));
+            });
+            cases.put("transaction is refused", ignored -> refused(UnsupportedVersionException.class, client::beginTransaction));
         }
         cases.put("too large a message is refused", this::tooLargeMessageIsRefused);
         return cases;
@@ -274,10 +281,10 @@ public final class JavaCases {
         void run() throws Exception;
     }
 
-    private static ApiException refused(Class<? extends ApiException> expected, Operation operation) throws Exception {
+    private static KafkaException refused(Class<? extends KafkaException> expected, Operation operation) throws Exception {
         try {
             operation.run();
-        } catch (ApiException refusal) {
+        } catch (KafkaException refusal) {
             check(expected.isInstance(refusal), "refused with " + refusal);
             return refusal;
         }

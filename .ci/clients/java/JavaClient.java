@@ -26,6 +26,7 @@ import org.apache.kafka.common.serialization.ByteArraySerializer;
 /** The operations of the cases, in terms of Kafka's own Java client. */
 final class JavaClient implements AutoCloseable {
     static final Duration OPERATION_TIMEOUT = Duration.ofSeconds(20);
+    private static final Duration GROUP_TIMEOUT = Duration.ofSeconds(5);
 
     private final String bootstrap;
     private final Admin admin;
@@ -134,6 +135,23 @@ final class JavaClient implements AutoCloseable {
         var resource = new ConfigResource(ConfigResource.Type.TOPIC, topic);
         var entry = done(admin.describeConfigs(List.of(resource)).all()).get(resource).get(key);
         return entry == null ? null : entry.value();
+    }
+
+    /** Joins a consumer group and polls for a while; returns if nothing happens. */
+    void readAsGroup(String topic) {
+        Map<String, Object> settings = Map.of("bootstrap.servers", bootstrap, "group.id", "unserved");
+        try (var member = new KafkaConsumer<>(settings, new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
+            member.subscribe(List.of(topic));
+            member.poll(GROUP_TIMEOUT);
+        }
+    }
+
+    /** Asks for the right to write transactions. */
+    void beginTransaction() {
+        Map<String, Object> settings = Map.of("bootstrap.servers", bootstrap, "transactional.id", "unserved", "max.block.ms", 20000);
+        try (var producer = new KafkaProducer<>(settings, new ByteArraySerializer(), new ByteArraySerializer())) {
+            producer.initTransactions();
+        }
     }
 
     /** Returns what a future brings, or throws the server's own refusal. */
