@@ -4,12 +4,13 @@
 //! flights.rs    the real input that comes with the crate
 //! workload/     what is sent                     schedule.rs   when
 //! verify.rs     what must have been read         latency.rs    how long it took
-//! clock.rs      the one clock
+//! null_broker/  the yardstick                    clock.rs      the one clock
 //! ```
 
 pub mod clock;
 pub mod flights;
 pub mod latency;
+pub mod null_broker;
 pub mod schedule;
 pub mod verify;
 pub mod workload;
