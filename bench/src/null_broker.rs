@@ -98,5 +98,19 @@ fn print_line(line: &impl Serialize) -> io::Result<()> {
     output.flush()
 }
 
+/// Starts a null broker with three partitions and a small file on a thread that ends with the test process.
+#[cfg(test)]
+pub(crate) fn start_for_tests(mode: NullMode, folder: &std::path::Path) -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let address = listener.local_addr().expect("bound");
+    let store = Store::create(folder, 16 << 20, mode == NullMode::Durable).expect("a file");
+    let store = (mode != NullMode::Sink).then_some(store);
+    std::thread::spawn(move || {
+        let mut server = Server::new(listener, store, 3).expect("an epoll");
+        server.run()
+    });
+    address
+}
+
 #[cfg(test)]
 mod tests;

@@ -25,9 +25,8 @@ pub struct Sent {
 }
 
 /// Compares what is read with what was sent.
-#[derive(Debug)]
-pub struct Verifier<'a> {
-    workload: &'a Workload,
+#[derive(Debug, Default)]
+pub struct Verifier {
     streams: BTreeMap<u32, Seen>,
     /// The highest sequence read of a stream in a partition.
     highest: BTreeMap<(u32, PartitionIndex), u64>,
@@ -63,23 +62,22 @@ struct Place<'a> {
     stamp: Option<Stamp>,
 }
 
-impl<'a> Verifier<'a> {
+impl Verifier {
     /// Returns a verifier that has seen nothing.
     #[must_use]
-    pub fn new(workload: &'a Workload) -> Self {
-        Self {
-            workload,
-            streams: BTreeMap::new(),
-            highest: BTreeMap::new(),
-            offsets: BTreeMap::new(),
-            verdict: Verdict::default(),
-        }
+    pub fn new() -> Self {
+        Self::default()
     }
 
     /// Looks at the next record of a partition and returns its stamp if the record is sound.
-    pub fn on_record(&mut self, offset: Offset, record: &RecordRead<'_>) -> Option<Stamp> {
+    pub fn on_record(
+        &mut self,
+        workload: &Workload,
+        offset: Offset,
+        record: &RecordRead<'_>,
+    ) -> Option<Stamp> {
         self.verdict.read += 1;
-        let checked = self.workload.check(record);
+        let checked = workload.check(record);
         let place = Place {
             partition: record.partition,
             offset,
@@ -150,7 +148,7 @@ impl<'a> Verifier<'a> {
 
     /// Returns the verdict, given what each stream sent, in order of streams.
     #[must_use]
-    pub fn finish(mut self, sent: &[Sent]) -> Verdict {
+    pub fn finish(mut self, workload: &Workload, sent: &[Sent]) -> Verdict {
         for (stream, sent) in (0..).zip(sent) {
             let seen = self.streams.remove(&stream).unwrap_or_default();
             let is_owed = |sequence: &u64| !sent.unacknowledged.contains(sequence);
@@ -158,7 +156,7 @@ impl<'a> Verifier<'a> {
             let first = lost.peek().copied();
             let count = lost.count() as u64;
             if let Some(sequence) = first.filter(|_| self.verdict.lost == 0) {
-                let text = self.missing(stream, sequence);
+                let text = missing(workload, stream, sequence);
                 self.verdict.first.push(text);
             }
             self.verdict.lost += count;
@@ -177,15 +175,15 @@ impl<'a> Verifier<'a> {
         }
         self.verdict.altered += count;
     }
+}
 
-    fn missing(&self, stream: u32, sequence: u64) -> String {
-        let key = self.workload.key_text(stream, sequence);
-        let partition = self.workload.partition_of(stream, key.as_bytes());
-        format!(
-            "lost: number {sequence} of producer {stream}, key `{key}`, partition {partition}; \
-             it was acknowledged and is not there"
-        )
-    }
+fn missing(workload: &Workload, stream: u32, sequence: u64) -> String {
+    let key = workload.key_text(stream, sequence);
+    let partition = workload.partition_of(stream, key.as_bytes());
+    format!(
+        "lost: number {sequence} of producer {stream}, key `{key}`, partition {partition}; \
+         it was acknowledged and is not there"
+    )
 }
 
 impl fmt::Display for Place<'_> {

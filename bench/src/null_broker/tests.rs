@@ -1,7 +1,5 @@
 //! The null broker serves the project's own client, on real sockets.
 
-use std::thread;
-
 use bytes::Bytes;
 use keylane_client::{Client, ProducerRecord};
 use keylane_protocol::frame::{decode_response, request_frame};
@@ -13,19 +11,6 @@ use std::io::Read;
 use std::net::TcpStream;
 
 use super::*;
-
-/// Starts a null broker on a thread that ends with the test process.
-fn start(mode: NullMode, folder: &std::path::Path) -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-    let address = listener.local_addr().expect("bound");
-    let store = Store::create(folder, 1 << 20, mode == NullMode::Durable).expect("a file");
-    let store = (mode != NullMode::Sink).then_some(store);
-    thread::spawn(move || {
-        let mut server = Server::new(listener, store, 3).expect("an epoll");
-        server.run()
-    });
-    address
-}
 
 async fn produce(address: SocketAddr, count: usize) -> Vec<i64> {
     let client = Client::connect(address.to_string()).await.expect("answers");
@@ -78,7 +63,7 @@ fn fetch(address: SocketAddr, offset: i64) -> (i64, Bytes) {
 #[tokio::test]
 async fn what_the_client_produces_can_be_fetched() {
     let folder = tempfile::tempdir().expect("a folder");
-    let address = start(NullMode::Durable, folder.path());
+    let address = start_for_tests(NullMode::Durable, folder.path());
     let offsets = produce(address, 1_000).await;
     assert_eq!(offsets, (0..1_000).collect::<Vec<i64>>());
     let (end, records) = fetch(address, 0);
@@ -93,25 +78,25 @@ async fn what_the_client_produces_can_be_fetched() {
 #[tokio::test]
 async fn the_file_begins_again_when_it_is_full() {
     let folder = tempfile::tempdir().expect("a folder");
-    let address = start(NullMode::PageCache, folder.path());
+    let address = start_for_tests(NullMode::PageCache, folder.path());
     let client = Client::connect(address.to_string()).await.expect("answers");
     let producer = client.producer().build().await.expect("has an id");
     let value = vec![7; 100_000];
-    for _ in 0..30 {
+    for _ in 0..300 {
         let record = ProducerRecord::to("t").partition(1).value(&value);
         let receipt = producer.send(record).await.expect("taken");
         receipt.await.expect("acknowledged");
     }
     let (end, first) = fetch(address, 0);
-    assert_eq!((end, first.len()), (30, 0));
-    let (_, last) = fetch(address, 29);
+    assert_eq!((end, first.len()), (300, 0));
+    let (_, last) = fetch(address, 299);
     assert!(last.len() > 100_000);
 }
 
 #[tokio::test]
 async fn a_sink_acknowledges_and_keeps_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
-    let address = start(NullMode::Sink, folder.path());
+    let address = start_for_tests(NullMode::Sink, folder.path());
     assert_eq!(produce(address, 100).await.len(), 100);
     assert_eq!(fetch(address, 0), (100, Bytes::new()));
 }
@@ -119,7 +104,7 @@ async fn a_sink_acknowledges_and_keeps_nothing() {
 #[tokio::test]
 async fn bytes_that_are_no_request_end_their_connection_only() {
     let folder = tempfile::tempdir().expect("a folder");
-    let address = start(NullMode::PageCache, folder.path());
+    let address = start_for_tests(NullMode::PageCache, folder.path());
     for bytes in [
         &[0xff; 64][..],
         &[0, 0, 0, 3, 1, 2, 3],

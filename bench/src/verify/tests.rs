@@ -53,7 +53,7 @@ fn sent() -> Vec<Sent> {
 }
 
 fn verdict(workload: &Workload, log: &[Stored], sent: &[Sent]) -> Verdict {
-    let mut verifier = Verifier::new(workload);
+    let mut verifier = Verifier::new();
     for stored in log {
         let read = RecordRead {
             partition: stored.partition,
@@ -61,9 +61,9 @@ fn verdict(workload: &Workload, log: &[Stored], sent: &[Sent]) -> Verdict {
             value: Some(&stored.record.value),
             header: None,
         };
-        verifier.on_record(Offset(stored.offset), &read);
+        verifier.on_record(workload, Offset(stored.offset), &read);
     }
-    verifier.finish(sent)
+    verifier.finish(workload, sent)
 }
 
 /// Returns the indexes of the first two records of one producer in one partition, from `from` on.

@@ -1,0 +1,148 @@
+//! What becomes of records that were sent: counts and latencies, taken when each is acknowledged.
+//!
+//! One task per partition, since batches of one partition are acknowledged in order, those of several are not.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use keylane_client::{PartitionIndex, Receipt};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::gauge::{Gauge, Window};
+use crate::clock::monotonic_ns;
+use crate::latency::Latencies;
+use crate::verify::Sent;
+
+/// How many records may wait to be settled per partition; beyond that the producer waits.
+const WAITING_MAX: usize = 64 * 1024;
+
+/// A record that was sent.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub(super) receipt: Receipt,
+    pub(super) sequence: u64,
+    pub(super) due_ns: u64,
+    pub(super) bytes: u64,
+}
+
+/// What became of a stream.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Settled {
+    pub(super) stream: u32,
+    pub(super) window: Window,
+    /// Records acknowledged within the window.
+    pub(super) records: u64,
+    /// Their bytes.
+    pub(super) bytes: u64,
+    pub(super) bytes_sent: u64,
+    pub(super) publish: Latencies,
+    /// When the last record was acknowledged.
+    pub(super) last_ns: u64,
+    pub(super) sent: Sent,
+    pub(super) first_failure: Option<String>,
+}
+
+impl Settled {
+    pub(super) fn new(stream: u32, window: Window) -> Self {
+        Self {
+            stream,
+            window,
+            ..Self::default()
+        }
+    }
+
+    /// Counts a record that was acknowledged at this moment.
+    pub(super) fn on_acknowledged(&mut self, due_ns: u64, bytes: u64, now_ns: u64) {
+        if self.window.holds(now_ns) {
+            self.records += 1;
+            self.bytes += bytes;
+        }
+        if self.window.holds(due_ns) {
+            self.publish.record(now_ns.saturating_sub(due_ns));
+        }
+        self.last_ns = self.last_ns.max(now_ns);
+    }
+
+    /// Remembers a record of which nobody knows whether it was written.
+    pub(super) fn on_failed(&mut self, sequence: u64, failure: &impl ToString) {
+        self.sent.unacknowledged.insert(sequence);
+        self.first_failure
+            .get_or_insert_with(|| failure.to_string());
+    }
+}
+
+/// Awaits receipts, each partition's in order.
+#[derive(Debug)]
+pub(super) struct Settler {
+    settled: Arc<Mutex<Settled>>,
+    gauge: Arc<Gauge>,
+    partitions: BTreeMap<PartitionIndex, (mpsc::Sender<Pending>, JoinHandle<()>)>,
+}
+
+impl Settler {
+    pub(super) fn new(stream: u32, window: Window, gauge: Arc<Gauge>) -> Self {
+        Self {
+            settled: Arc::new(Mutex::new(Settled::new(stream, window))),
+            gauge,
+            partitions: BTreeMap::new(),
+        }
+    }
+
+    /// Takes over a record that was sent.
+    pub(super) async fn settle(&mut self, pending: Pending) {
+        let partition = pending.receipt.partition();
+        let (sender, _) = self.partitions.entry(partition).or_insert_with(|| {
+            let (sender, receiver) = mpsc::channel(WAITING_MAX);
+            let task = run(receiver, Arc::clone(&self.settled), Arc::clone(&self.gauge));
+            (sender, tokio::spawn(task))
+        });
+        let taken = sender.send(pending).await;
+        assert!(taken.is_ok(), "the task ends after its sender");
+    }
+
+    /// Waits until everything is settled.
+    pub(super) async fn finish(self) -> Settled {
+        for (sender, task) in self.partitions.into_values() {
+            drop(sender);
+            task.await.expect("no settler panics");
+        }
+        let mut settled = self.settled.lock().expect("no settler panics");
+        std::mem::take(&mut *settled)
+    }
+}
+
+async fn run(
+    mut receiver: mpsc::Receiver<Pending>,
+    settled: Arc<Mutex<Settled>>,
+    gauge: Arc<Gauge>,
+) {
+    let mut pendings = Vec::new();
+    while receiver.recv_many(&mut pendings, 1024).await > 0 {
+        let mut rest = pendings.drain(..).peekable();
+        while let Some(mut pending) = rest.next() {
+            let mut outcome = (&mut pending.receipt).await;
+            // The rest of the batch is acknowledged with its first record.
+            let now_ns = monotonic_ns();
+            let mut settled = settled.lock().expect("no settler panics");
+            let (mut records, mut bytes) = (0, 0);
+            loop {
+                match outcome {
+                    Ok(_) => {
+                        settled.on_acknowledged(pending.due_ns, pending.bytes, now_ns);
+                        records += 1;
+                        bytes += pending.bytes;
+                    }
+                    Err(error) => settled.on_failed(pending.sequence, &error),
+                }
+                let is_known = |next: &Pending| next.receipt.now().is_some();
+                let Some(next) = rest.next_if(is_known) else {
+                    break;
+                };
+                outcome = next.receipt.now().expect("looked at before");
+                pending = next;
+            }
+            gauge.add(records, bytes);
+        }
+    }
+}
