@@ -81,7 +81,9 @@ async fn agree(
     let mut response = ask(address, settings, halves, first).await?;
     if response.error_code == ErrorCode::UnsupportedVersion {
         let theirs = SpokenVersions::new(&response.api_keys);
-        let second = theirs.highest_common(key).unwrap_or(0).min(first);
+        // A broker that lists the very version it refuses is asked in version 0, as is one that lists nothing.
+        let common = theirs.highest_common(key);
+        let second = common.filter(|&version| version < first).unwrap_or(0);
         response = ask(address, settings, halves, second).await?;
     }
     if !response.error_code.is_none() {

@@ -60,7 +60,7 @@ impl ProducerBuilder {
             acks: Acks::All,
             linger: Duration::from_millis(5),
             batch_size_bytes: 128 * 1024,
-            memory_bytes: 64 * 1024 * 1024,
+            memory_bytes: 32 * 1024 * 1024,
             max_record_bytes: 1024 * 1024,
             max_request_bytes: 8 * 1024 * 1024,
             in_flight_requests: UNRESOLVED_BATCHES_MAX,
@@ -95,7 +95,7 @@ impl ProducerBuilder {
         self
     }
 
-    /// Sets how many bytes of records the producer holds at most; `send` waits when they are used up. Default 64 MiB.
+    /// Sets how many bytes of records the producer holds at most; `send` waits when they are used up. Default 32 MiB.
     pub fn memory_bytes(mut self, bytes: usize) -> Self {
         self.config.memory_bytes = bytes;
         self

@@ -22,6 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use keylane_protocol::record_batch::NewRecord;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::task::JoinHandle;
+use tokio::task::coop::consume_budget;
 use tokio::time::Instant;
 
 use self::accumulator::{Accumulator, AccumulatorSettings, Appended};
@@ -107,6 +108,8 @@ impl Producer {
     /// # Errors
     /// When the record cannot be taken; it is then certain that it will not be written.
     pub async fn send(&self, record: ProducerRecord<'_>) -> Result<Receipt, SendError> {
+        // A task that sends without a pause must let the sender run too, which may share its thread.
+        consume_budget().await;
         let mut permit = None;
         loop {
             match self.place(&record, &mut permit)? {

@@ -1,0 +1,75 @@
+//! How fast records leave a producer when nothing else is slow: a peer in a thread of its own that only answers.
+//!
+//! Not a check, hence ignored: `cargo test --release -p keylane-client --test throughput -- --ignored --nocapture`.
+
+#![allow(clippy::print_stdout, reason = "a measurement prints what it measured")]
+
+mod peer;
+
+use std::sync::mpsc::sync_channel;
+
+use keylane_client::{Client, ProducerRecord};
+use tokio::time::Instant;
+
+use self::peer::Peer;
+
+const RECORD_BYTES: usize = 1024;
+const RECORDS: usize = 4_000_000;
+
+#[test]
+#[ignore = "a measurement"]
+fn ceiling_of_one_producer() {
+    let (sender, receiver) = sync_channel(1);
+    std::thread::spawn(move || {
+        let runtime = runtime();
+        runtime.block_on(async {
+            let peer = Peer::start("orders", 16).await;
+            peer.keep_nothing();
+            sender.send(peer.address).expect("the test waits");
+            std::future::pending::<()>().await;
+        });
+    });
+    let address = receiver.recv().expect("a peer");
+    for batch_size_bytes in [16, 64, 128, 256, 1024].map(|kib| kib * 1024) {
+        for partitions in [1, 16] {
+            runtime().block_on(measure(address, batch_size_bytes, partitions));
+        }
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().build().expect("a runtime")
+}
+
+async fn measure(address: std::net::SocketAddr, batch_size_bytes: usize, partitions: i32) {
+    let client = Client::connect(address).await.expect("a peer");
+    let producer = client.producer().batch_size_bytes(batch_size_bytes);
+    let producer = producer.build().await.expect("a producer");
+    let value = vec![b'x'; RECORD_BYTES];
+    let begin = Instant::now();
+    let cpu = cpu_seconds();
+    for number in 0..RECORDS {
+        let partition = i32::try_from(number).expect("few") % partitions;
+        let record = ProducerRecord::to("orders").partition(partition);
+        let receipt = producer.send(record.value(&value)).await;
+        drop(receipt.expect("taken"));
+    }
+    producer.close().await.expect("answered");
+    let seconds = begin.elapsed().as_secs_f64();
+    let gigabytes = (RECORDS * RECORD_BYTES) as f64 / 1e9;
+    println!(
+        "batch {:>7} partitions {partitions:>2}: {:.2} GB/s, {:.2} M records/s, producer thread {:.2} s CPU per GB",
+        batch_size_bytes,
+        gigabytes / seconds,
+        RECORDS as f64 / seconds / 1e6,
+        (cpu_seconds() - cpu) / gigabytes,
+    );
+}
+
+/// Returns the CPU time of this thread.
+fn cpu_seconds() -> f64 {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux");
+    let nanoseconds = text.split(' ').next().expect("a number");
+    nanoseconds.parse::<f64>().expect("a number") / 1e9
+}
