@@ -1,6 +1,31 @@
 //! A Keylane broker: durable partitions behind a Kafka listener.
+//!
+//! [`Broker::start`] makes everything; [`config::BrokerConfig`] says how. A request comes in through `server` and
+//! `connection`, becomes a command in `handler`, is decided by the `shard` that owns the [`partition`], and reaches the
+//! disk by the writer. Cores (`partition`, `topics`, `topic_settings`) know no sockets, clocks or threads.
 
+mod broker;
+mod clock;
+pub mod config;
+mod connection;
 pub mod disk;
+mod entropy;
 pub mod folder;
+mod handler;
+pub mod limits;
 pub mod log;
 pub mod partition;
+mod partitions;
+mod readers;
+mod server;
+mod shard;
+mod threads;
+mod topic_registry;
+pub mod topic_settings;
+pub mod topics;
+
+pub use broker::{Broker, BrokerFailure, FailureWatch, StartError, StopError};
+pub use partitions::RecoverError;
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("Keylane's broker runs on Linux only so far");

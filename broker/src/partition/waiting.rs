@@ -39,9 +39,7 @@ impl<T> PendingAcks<T> {
 
     /// Returns, in order, those whose end is at most `durable_end`.
     pub fn reach(&mut self, durable_end: Offset) -> impl Iterator<Item = T> + '_ {
-        let reached = self
-            .waiting
-            .partition_point(|(end, _)| *end <= durable_end);
+        let reached = self.waiting.partition_point(|(end, _)| *end <= durable_end);
         self.waiting.drain(..reached).map(|(_, token)| token)
     }
 
@@ -145,7 +143,12 @@ impl<P: Copy + Ord, T> Watches<P, T> {
 
     /// Wakes everybody who watches a partition, whatever they miss: it is about to go away.
     pub fn on_gone(&mut self, partition: P, woken: &mut Vec<T>) {
-        for connection in self.by_partition.get(&partition).cloned().unwrap_or_default() {
+        for connection in self
+            .by_partition
+            .get(&partition)
+            .cloned()
+            .unwrap_or_default()
+        {
             woken.extend(self.forget(connection));
         }
     }

@@ -115,10 +115,7 @@ fn sequences_wrap_to_zero() {
     let first = batch(1, 0, 0, i32::MAX);
     offer(&mut producers, &mut end, first);
     let wrapping = batch(1, 0, i32::MAX, 2);
-    assert_eq!(
-        offer(&mut producers, &mut end, wrapping),
-        Judgement::Append
-    );
+    assert_eq!(offer(&mut producers, &mut end, wrapping), Judgement::Append);
     assert!(matches!(
         producers.judge(&wrapping, 0),
         Judgement::Duplicate(_)

@@ -1,0 +1,94 @@
+//! The first half of a request: read its header, refuse what cannot be served, hand a Produce to its shards.
+//!
+//! Everything but Produce is finished when it reaches the head of the queue, so that it sees what the requests before
+//! it did. Nothing is answered here: what is refused ends the connection after the answers before it have left.
+
+use bytes::Bytes;
+use keylane_protocol::api::ApiKey;
+use keylane_protocol::frame::decode_request_body;
+use keylane_protocol::header::{RequestHeader, UnsupportedRequest};
+use keylane_protocol::message::produce::ProduceRequest;
+use keylane_protocol::primitive::{DecodeError, Decoder};
+
+use super::Connection;
+use crate::handler::produce::{self, ProduceUnderway};
+
+/// A request that ends the connection: the client and this broker do not understand each other.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RefusedRequest {
+    #[error("the bytes are not a request")]
+    Undecodable(#[from] DecodeError),
+    #[error(transparent)]
+    Unsupported(#[from] UnsupportedRequest),
+}
+
+/// A request whose order is fixed.
+pub(super) enum Begun {
+    /// The batches are with their shards.
+    Produce {
+        version: i16,
+        correlation_id: i32,
+        underway: ProduceUnderway,
+    },
+    /// To be decoded and served at the head of the queue.
+    Waiting {
+        api: ApiKey,
+        version: i16,
+        correlation_id: i32,
+        body: Decoder,
+    },
+    /// ApiVersions in a version that is not known; the body is not touched.
+    UnknownApiVersions { correlation_id: i32 },
+}
+
+impl Begun {
+    pub(super) fn is_fetch(&self) -> bool {
+        matches!(
+            self,
+            Self::Waiting {
+                api: ApiKey::Fetch,
+                ..
+            }
+        )
+    }
+
+    pub(super) fn changes_topics(&self) -> bool {
+        matches!(
+            self,
+            Self::Waiting {
+                api: ApiKey::CreateTopics | ApiKey::DeleteTopics,
+                ..
+            }
+        )
+    }
+}
+
+/// Begins the request in a frame.
+pub(super) async fn begin(connection: &Connection, frame: Bytes) -> Result<Begun, RefusedRequest> {
+    let frame_bytes = frame.len();
+    let (header, body) = RequestHeader::decode(frame)?;
+    let (version, correlation_id) = (header.api_version, header.correlation_id);
+    let api = match header.supported() {
+        Ok(api) => api.key,
+        Err(UnsupportedRequest::UnsupportedVersion {
+            api: ApiKey::ApiVersions,
+            ..
+        }) => return Ok(Begun::UnknownApiVersions { correlation_id }),
+        Err(refused) => return Err(refused.into()),
+    };
+    if api != ApiKey::Produce {
+        return Ok(Begun::Waiting {
+            api,
+            version,
+            correlation_id,
+            body,
+        });
+    }
+    let request: ProduceRequest = decode_request_body(body, version)?;
+    let underway = produce::begin(&connection.broker, request, frame_bytes).await;
+    Ok(Begun::Produce {
+        version,
+        correlation_id,
+        underway,
+    })
+}

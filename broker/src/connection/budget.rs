@@ -1,0 +1,120 @@
+//! How many bytes of requests may be in memory: of one connection, and of all together.
+//!
+//! At either bound the connection is not read. A request larger than a connection's share is taken alone, so that no
+//! bound ever makes a permitted request impossible.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// The bytes of requests that all connections may hold.
+#[derive(Debug)]
+pub(crate) struct RequestBudget {
+    total: Arc<Semaphore>,
+    total_max: u32,
+    connection_max: u32,
+}
+
+/// The share of one connection.
+#[derive(Debug)]
+pub(crate) struct ConnectionBudget {
+    total: Arc<Semaphore>,
+    total_max: u32,
+    own: Arc<Semaphore>,
+    own_max: u32,
+}
+
+/// The bytes of one request; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Charge {
+    _own: Option<OwnedSemaphorePermit>,
+    _total: Option<OwnedSemaphorePermit>,
+}
+
+impl RequestBudget {
+    pub(crate) fn new(total_max: usize, connection_max: usize) -> Self {
+        let total_max = clamp(total_max);
+        Self {
+            total: semaphore(total_max),
+            total_max,
+            connection_max: clamp(connection_max),
+        }
+    }
+
+    pub(crate) fn for_connection(&self) -> ConnectionBudget {
+        ConnectionBudget {
+            total: Arc::clone(&self.total),
+            total_max: self.total_max,
+            own: semaphore(self.connection_max),
+            own_max: self.connection_max,
+        }
+    }
+}
+
+impl ConnectionBudget {
+    /// Tells whether every request was answered.
+    pub(crate) fn is_unused(&self) -> bool {
+        self.own.available_permits() == usize::try_from(self.own_max).expect("32 bits fit")
+    }
+
+    /// Waits until there is room for a request of so many bytes.
+    pub(crate) async fn charge(&self, bytes: usize) -> Charge {
+        let bytes = clamp(bytes);
+        let own = Arc::clone(&self.own).acquire_many_owned(bytes.min(self.own_max));
+        // The connection's own share first: who waits for it must not hold anything of the others'.
+        let own = own.await.ok();
+        let total = Arc::clone(&self.total).acquire_many_owned(bytes.min(self.total_max));
+        Charge {
+            _own: own,
+            _total: total.await.ok(),
+        }
+    }
+}
+
+fn clamp(bytes: usize) -> u32 {
+    const MAX: u32 = i32::MAX.unsigned_abs();
+    u32::try_from(bytes).unwrap_or(MAX).min(MAX)
+}
+
+fn semaphore(permits: u32) -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(
+        usize::try_from(permits).expect("32 bits fit"),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    async fn fits(budget: &ConnectionBudget, bytes: usize) -> Option<Charge> {
+        timeout(Duration::from_millis(1), budget.charge(bytes))
+            .await
+            .ok()
+    }
+
+    #[tokio::test]
+    async fn a_connection_has_its_share_and_a_larger_request_is_taken_alone() {
+        let budget = RequestBudget::new(1_000, 100).for_connection();
+        let first = fits(&budget, 60).await.expect("room");
+        assert!(fits(&budget, 60).await.is_none());
+        drop(first);
+        let large = fits(&budget, 500).await.expect("alone");
+        assert!(fits(&budget, 1).await.is_none());
+        drop(large);
+        assert!(fits(&budget, 1).await.is_some());
+    }
+
+    #[tokio::test]
+    async fn all_connections_share_the_total() {
+        let budget = RequestBudget::new(150, 100);
+        let (one, other) = (budget.for_connection(), budget.for_connection());
+        let held = fits(&one, 100).await.expect("room");
+        assert!(fits(&other, 100).await.is_none());
+        drop(held);
+        assert!(fits(&other, 100).await.is_some());
+    }
+}

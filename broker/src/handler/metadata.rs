@@ -1,0 +1,132 @@
+//! Metadata: brokers, topics, and who leads their partitions.
+//!
+//! Pure: which topics are to be created first is found by [`to_create`], done by the caller, and [`answer`] then reads
+//! the next image.
+
+use bytestring::ByteString;
+use keylane_protocol::error_code::ErrorCode;
+use keylane_protocol::identifiers::{PartitionIndex, TopicId, TopicName};
+use keylane_protocol::message::metadata::{
+    MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker,
+    MetadataResponsePartition, MetadataResponseTopic,
+};
+
+use super::cluster::{Identity, cluster_operations, topic_operations};
+use crate::topics::{Topic, TopicsImage};
+
+/// The last version that tells what the principal may do with the cluster.
+const VERSION_CLUSTER_OPERATIONS_LAST: i16 = 10;
+
+/// Returns the names that are asked for, permitted to be created, and do not exist.
+pub(crate) fn to_create(request: &MetadataRequest, image: &TopicsImage) -> Vec<String> {
+    if !request.allow_auto_topic_creation {
+        return Vec::new();
+    }
+    let mut names: Vec<String> = request
+        .topics
+        .iter()
+        .flatten()
+        .filter_map(|topic| topic.name.as_deref())
+        .filter(|name| image.named(name).is_none() && TopicName::new(name).is_ok())
+        .map(str::to_owned)
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+/// Returns the answer.
+pub(crate) fn answer(
+    request: &MetadataRequest,
+    version: i16,
+    identity: &Identity,
+    image: &TopicsImage,
+) -> MetadataResponse {
+    let operations = topic_operations(request.include_topic_authorized_operations);
+    let all_asked = match &request.topics {
+        None => true,
+        Some(topics) => version == 0 && topics.is_empty(),
+    };
+    let mut topics: Vec<MetadataResponseTopic> = if all_asked {
+        image.topics().map(|topic| found(topic, identity)).collect()
+    } else {
+        let asked = request.topics.iter().flatten();
+        asked.map(|topic| one(topic, identity, image)).collect()
+    };
+    for topic in topics.iter_mut().filter(|topic| topic.error_code.is_none()) {
+        topic.topic_authorized_operations = operations;
+    }
+    MetadataResponse {
+        brokers: vec![MetadataResponseBroker {
+            node_id: identity.broker_id,
+            host: identity.host.clone(),
+            port: i32::from(identity.port),
+            rack: None,
+        }],
+        cluster_id: Some(identity.cluster_id.clone()),
+        controller_id: identity.broker_id,
+        topics,
+        cluster_authorized_operations: cluster_operations(
+            request.include_cluster_authorized_operations
+                && version <= VERSION_CLUSTER_OPERATIONS_LAST,
+        ),
+        ..MetadataResponse::default()
+    }
+}
+
+fn one(
+    asked: &MetadataRequestTopic,
+    identity: &Identity,
+    image: &TopicsImage,
+) -> MetadataResponseTopic {
+    match &asked.name {
+        Some(name) => match image.named(name) {
+            Some(topic) => found(topic, identity),
+            None => not_found(Some(name.clone()), TopicId::ZERO, missing_name(name)),
+        },
+        None => match image.with_id(asked.topic_id) {
+            Some(topic) => found(topic, identity),
+            None => not_found(None, asked.topic_id, ErrorCode::UnknownTopicId),
+        },
+    }
+}
+
+fn missing_name(name: &str) -> ErrorCode {
+    match TopicName::new(name) {
+        Ok(_) => ErrorCode::UnknownTopicOrPartition,
+        Err(_) => ErrorCode::InvalidTopicException,
+    }
+}
+
+fn not_found(
+    name: Option<ByteString>,
+    topic_id: TopicId,
+    error_code: ErrorCode,
+) -> MetadataResponseTopic {
+    MetadataResponseTopic {
+        error_code,
+        name,
+        topic_id,
+        ..MetadataResponseTopic::default()
+    }
+}
+
+fn found(topic: &Topic, identity: &Identity) -> MetadataResponseTopic {
+    let partition = |index| MetadataResponsePartition {
+        error_code: ErrorCode::None,
+        partition_index: PartitionIndex(index),
+        leader_id: identity.broker_id,
+        leader_epoch: identity.leader_epoch,
+        replica_nodes: vec![identity.broker_id],
+        isr_nodes: vec![identity.broker_id],
+        offline_replicas: Vec::new(),
+    };
+    MetadataResponseTopic {
+        error_code: ErrorCode::None,
+        name: Some(ByteString::from(topic.name.as_str())),
+        topic_id: topic.id,
+        is_internal: false,
+        partitions: (0..topic.partition_count).map(partition).collect(),
+        ..MetadataResponseTopic::default()
+    }
+}

@@ -1,0 +1,353 @@
+//! Produce: batches are checked here, on the connection's runtime, then handed to their shards in one message each.
+//!
+//! [`begin`] fixes the order, [`ProduceUnderway::finish`] waits for the outcome. Record bytes stay slices of the frame.
+//! Never UNKNOWN_SERVER_ERROR: Java's client numbers its batches anew after it (KAFKA-14034).
+
+use std::collections::BTreeMap;
+
+use ahash::AHashSet;
+use bytes::Bytes;
+use bytestring::ByteString;
+use keylane_protocol::error_code::ErrorCode;
+use keylane_protocol::identifiers::{PartitionIndex, ProducerId};
+use keylane_protocol::message::produce::{
+    PartitionProduceResponse, ProducePartition, ProduceRequest, ProduceResponse,
+    TopicProduceResponse,
+};
+use keylane_protocol::offset::Offset;
+use keylane_protocol::record_batch::{
+    RecordBatch, RecordBatchError, RecordBatchHeader, TimestampType,
+};
+use tokio::sync::oneshot;
+
+use crate::log::TopicPartition;
+use crate::partition::AppendError;
+use crate::partition::producer_state::Refusal;
+use crate::server::BrokerState;
+use crate::shard::request::{AppendOutcome, AppendRequest, Appended, ShardRequest};
+use crate::topics::Topic;
+
+/// Ids from here on number batches by other rules, which a plain Produce does not know.
+const ROUTED_PRODUCER_ID_MIN: i64 = 1 << 62;
+
+/// Where in the response the outcome of a part belongs: topic and partition by their place in the request.
+type Place = (usize, usize);
+
+/// A batch for a shard.
+type ShardPart = (TopicPartition, RecordBatch);
+
+/// A Produce whose batches have their order.
+pub(crate) struct ProduceUnderway {
+    acks: i16,
+    response: ProduceResponse,
+    replies: Vec<(Vec<Place>, oneshot::Receiver<Vec<AppendOutcome>>)>,
+}
+
+/// A refusal of one partition's records.
+struct Fault {
+    code: ErrorCode,
+    text: String,
+}
+
+impl Fault {
+    fn new(code: ErrorCode, text: impl Into<String>) -> Self {
+        Self {
+            code,
+            text: text.into(),
+        }
+    }
+}
+
+/// Checks every batch and hands it to its shard.
+pub(crate) async fn begin(
+    broker: &BrokerState,
+    request: ProduceRequest,
+    frame_bytes: usize,
+) -> ProduceUnderway {
+    let acks = request.acks;
+    let refusal = refuse_whole(&request);
+    let mut routes = Routes::new(broker, named_twice(&request));
+    let mut responses = Vec::with_capacity(request.topic_data.len());
+    for (topic_place, topic) in request.topic_data.into_iter().enumerate() {
+        let known = routes.topic(&topic.name);
+        let mut partition_responses = Vec::with_capacity(topic.partition_data.len());
+        for (place, data) in topic.partition_data.into_iter().enumerate() {
+            let index = data.index;
+            let checked = match &refusal {
+                Some(fault) => Err(Fault::new(fault.code, fault.text.clone())),
+                None if routes.named_twice.contains(&(topic.name.clone(), index)) => {
+                    Err(Fault::new(
+                        ErrorCode::InvalidRequest,
+                        "the request names this partition more than once",
+                    ))
+                }
+                None => routes.add(known.as_deref(), data, (topic_place, place)),
+            };
+            partition_responses.push(PartitionProduceResponse {
+                index,
+                base_offset: Offset(-1),
+                ..checked.err().map_or_else(Default::default, fault_response)
+            });
+        }
+        responses.push(TopicProduceResponse {
+            name: topic.name,
+            partition_responses,
+        });
+    }
+    ProduceUnderway {
+        acks,
+        response: ProduceResponse {
+            responses,
+            ..ProduceResponse::default()
+        },
+        replies: routes.send(broker, frame_bytes).await,
+    }
+}
+
+/// Returns the partitions that a request names more than once: none of their batches is taken.
+fn named_twice(request: &ProduceRequest) -> AHashSet<(ByteString, PartitionIndex)> {
+    let mut once = AHashSet::new();
+    let mut twice = AHashSet::new();
+    if let [topic] = request.topic_data.as_slice()
+        && topic.partition_data.len() <= 1
+    {
+        return twice;
+    }
+    for topic in &request.topic_data {
+        for data in &topic.partition_data {
+            if !once.insert((&topic.name, data.index)) {
+                twice.insert((topic.name.clone(), data.index));
+            }
+        }
+    }
+    twice
+}
+
+fn refuse_whole(request: &ProduceRequest) -> Option<Fault> {
+    if !matches!(request.acks, -1..=1) {
+        let text = format!("acks is -1, 0 or 1, not {}", request.acks);
+        return Some(Fault::new(ErrorCode::InvalidRequiredAcks, text));
+    }
+    if request.transactional_id.is_some() {
+        return Some(Fault::new(
+            ErrorCode::TransactionalIdAuthorizationFailed,
+            "transactions do not exist here yet",
+        ));
+    }
+    None
+}
+
+/// Which batches go to which shard.
+struct Routes<'a> {
+    broker: &'a BrokerState,
+    topics: arc_swap::Guard<std::sync::Arc<crate::topics::TopicsImage>>,
+    named_twice: AHashSet<(ByteString, PartitionIndex)>,
+    by_shard: BTreeMap<usize, (Vec<Place>, Vec<ShardPart>)>,
+}
+
+impl<'a> Routes<'a> {
+    fn new(broker: &'a BrokerState, named_twice: AHashSet<(ByteString, PartitionIndex)>) -> Self {
+        Self {
+            broker,
+            topics: broker.topics.load(),
+            named_twice,
+            by_shard: BTreeMap::new(),
+        }
+    }
+
+    fn topic(&self, name: &str) -> Option<std::sync::Arc<Topic>> {
+        self.topics.named(name).cloned()
+    }
+
+    fn add(
+        &mut self,
+        topic: Option<&Topic>,
+        data: ProducePartition,
+        place: Place,
+    ) -> Result<(), Fault> {
+        let topic = topic.filter(|topic| topic.has(data.index)).ok_or_else(|| {
+            Fault::new(
+                ErrorCode::UnknownTopicOrPartition,
+                "there is no such topic or partition",
+            )
+        })?;
+        let partition = TopicPartition {
+            topic_id: topic.id,
+            partition: data.index,
+        };
+        let batch = check(data.records, topic)?;
+        let shard = self.broker.shard_of(partition);
+        let (places, parts) = self.by_shard.entry(shard).or_default();
+        places.push(place);
+        parts.push((partition, batch));
+        Ok(())
+    }
+
+    /// Sends one message to each shard; waits while a mailbox is full.
+    async fn send(
+        self,
+        broker: &BrokerState,
+        frame_bytes: usize,
+    ) -> Vec<(Vec<Place>, oneshot::Receiver<Vec<AppendOutcome>>)> {
+        let mut replies = Vec::with_capacity(self.by_shard.len());
+        for (shard, (places, parts)) in self.by_shard {
+            let (reply, replied) = oneshot::channel();
+            let append = AppendRequest {
+                parts,
+                frame_bytes,
+                reply,
+            };
+            // A shard that has gone drops the message, and with it the reply: the waiting half sees it.
+            let _ = broker.shards[shard]
+                .send(ShardRequest::Append(append))
+                .await;
+            replies.push((places, replied));
+        }
+        replies
+    }
+}
+
+/// Returns the batch if it is one that this topic takes.
+fn check(records: Option<Bytes>, topic: &Topic) -> Result<RecordBatch, Fault> {
+    let records = records
+        .filter(|records| !records.is_empty())
+        .ok_or_else(|| Fault::new(ErrorCode::InvalidRecord, "a record batch is missing"))?;
+    let max = topic.settings.message_bytes_max;
+    if u32::try_from(records.len()).map_or(true, |bytes| bytes > max) {
+        return Err(Fault::new(
+            ErrorCode::MessageTooLarge,
+            format!(
+                "the batch has {} bytes, and max.message.bytes of {} is {max}",
+                records.len(),
+                topic.name
+            ),
+        ));
+    }
+    let batch = RecordBatch::check(records).map_err(|error| batch_fault(&error))?;
+    check_header(batch.header())?;
+    Ok(batch)
+}
+
+fn check_header(header: &RecordBatchHeader) -> Result<(), Fault> {
+    let invalid = |text: &str| Err(Fault::new(ErrorCode::InvalidRecord, text));
+    if header.is_control() || header.is_transactional() {
+        return invalid("transactions do not exist here yet: the batch is of one");
+    }
+    if header.timestamp_type() == TimestampType::LogAppendTime {
+        return Err(Fault::new(
+            ErrorCode::InvalidTimestamp,
+            "only a broker may say that timestamps are those of the append",
+        ));
+    }
+    let is_numbered = header.producer_id != ProducerId::NONE;
+    if is_numbered && (header.producer_epoch.0 < 0 || header.base_sequence.0 < 0) {
+        return invalid("a batch of a numbered producer needs its epoch and sequence");
+    }
+    if !(ProducerId::NONE.0..ROUTED_PRODUCER_ID_MIN).contains(&header.producer_id.0) {
+        return Err(Fault::new(
+            ErrorCode::InvalidProducerIdMapping,
+            "the producer id is not one that InitProducerId gives",
+        ));
+    }
+    Ok(())
+}
+
+fn batch_fault(error: &RecordBatchError) -> Fault {
+    let code = match error {
+        RecordBatchError::CorruptChecksum { .. } => ErrorCode::CorruptMessage,
+        RecordBatchError::UnsupportedMagic { .. } => ErrorCode::UnsupportedForMessageFormat,
+        RecordBatchError::UnknownCompression { .. } => ErrorCode::UnsupportedCompressionType,
+        _ => ErrorCode::InvalidRecord,
+    };
+    Fault::new(code, error.to_string())
+}
+
+fn fault_response(fault: Fault) -> PartitionProduceResponse {
+    PartitionProduceResponse {
+        error_code: fault.code,
+        error_message: Some(ByteString::from(fault.text)),
+        ..PartitionProduceResponse::default()
+    }
+}
+
+impl ProduceUnderway {
+    /// Tells whether the client waits for an answer.
+    pub(crate) fn wants_answer(&self) -> bool {
+        self.acks != 0
+    }
+
+    /// Waits for the outcome of every batch.
+    pub(crate) async fn finish(self) -> ProduceResponse {
+        let mut response = self.response;
+        for (places, replied) in self.replies {
+            let outcomes = replied.await.ok();
+            for (at, (topic, partition)) in places.into_iter().enumerate() {
+                let outcome = outcomes
+                    .as_ref()
+                    .map_or(Err(AppendError::Offline), |outcomes| outcomes[at]);
+                let answer = &mut response.responses[topic].partition_responses[partition];
+                let index = answer.index;
+                *answer = PartitionProduceResponse {
+                    index,
+                    ..outcome_response(outcome)
+                };
+            }
+        }
+        response
+    }
+}
+
+fn outcome_response(outcome: AppendOutcome) -> PartitionProduceResponse {
+    let error = match outcome {
+        Ok(Appended {
+            base_offset,
+            log_start_offset,
+        }) => {
+            return PartitionProduceResponse {
+                base_offset,
+                log_start_offset,
+                ..PartitionProduceResponse::default()
+            };
+        }
+        Err(error) => error,
+    };
+    let (code, log_start_offset) = match error {
+        AppendError::Producer {
+            refusal,
+            log_start_offset,
+        } => (refusal_code(refusal), log_start_offset),
+        AppendError::NoSpace | AppendError::Offline => (ErrorCode::KafkaStorageError, Offset(-1)),
+        AppendError::Gone => (ErrorCode::UnknownTopicOrPartition, Offset(-1)),
+    };
+    PartitionProduceResponse {
+        base_offset: Offset(-1),
+        // Without it Java's client repeats a batch of an unknown producer until its time is up.
+        log_start_offset,
+        ..fault_response(Fault::new(code, error.to_string()))
+    }
+}
+
+fn refusal_code(refusal: Refusal) -> ErrorCode {
+    match refusal {
+        Refusal::Fenced { .. } => ErrorCode::InvalidProducerEpoch,
+        Refusal::OutOfOrder { .. } => ErrorCode::OutOfOrderSequenceNumber,
+        Refusal::Unknown { .. } => ErrorCode::UnknownProducerId,
+        // Retriable in every client, unlike the codes for quotas.
+        Refusal::TooMany { .. } => ErrorCode::KafkaStorageError,
+    }
+}
+
+/// Returns why a partition's records were not taken, if there is such a partition.
+pub(crate) fn first_fault(response: &ProduceResponse) -> Option<String> {
+    let partitions = response
+        .responses
+        .iter()
+        .flat_map(|topic| &topic.partition_responses);
+    partitions
+        .filter(|partition| !partition.error_code.is_none())
+        .map(|partition| {
+            let text = partition.error_message.as_deref().unwrap_or_default();
+            format!("{}: {text}", partition.error_code.name())
+        })
+        .next()
+}

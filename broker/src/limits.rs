@@ -1,0 +1,172 @@
+//! Every bound on what clients can make a broker hold, with its default and what happens at the bound.
+//!
+//! All are on by default. Bounds of single messages (how long a string, how many array elements) are the codec's.
+
+use std::time::Duration;
+
+use crate::config::Fault;
+
+/// The most requests that wait in a shard's mailbox; at the bound connections stop reading.
+pub(crate) const SHARD_MAILBOX_MAX: usize = 1024;
+
+/// The most topic creations and deletions that wait for the disk; at the bound connections stop reading.
+pub(crate) const TOPIC_CHANGES_WAITING_MAX: usize = 64;
+
+/// So many bytes of a request that has not arrived whole are always read.
+pub(crate) const RECEIVE_FREE_BYTES: usize = 256 << 10;
+
+/// What a request that has not arrived whole takes at a time from the budget of all connections.
+pub(crate) const RECEIVE_CHUNK_BYTES: usize = 1 << 20;
+
+/// Answers that are ready leave together until they have so many bytes.
+pub(crate) const ANSWER_BYTES_QUEUED_MAX: usize = 256 << 10;
+
+/// The most connections that a runtime has been given and has not begun; at the bound accepting waits.
+pub(crate) const CONNECTIONS_HANDED_OVER_MAX: usize = 256;
+
+/// A batch is copied into the tail ring, instead of kept as a slice, if it is smaller than its frame divided by this:
+/// a slice keeps the whole frame in memory.
+pub(crate) const TAIL_COPY_DIVISOR: usize = 2;
+
+/// Frames up to this size are slices of a read buffer that many share, so their batches are always copied.
+pub(crate) const SHARED_FRAME_BYTES: usize = keylane_protocol::limits::FRAME_SHARED_BYTES_MAX;
+
+/// How many bytes of a segment are read at a time to find a timestamp.
+pub(crate) const TIMESTAMP_WALK_BYTES: usize = 256 << 10;
+
+/// The most reads that wait for each reader thread; at the bound connections wait.
+pub(crate) const READS_WAITING_MAX: usize = 256;
+
+/// The most segment files that each reader thread keeps open.
+pub(crate) const READER_FILES_MAX: usize = 256;
+
+/// The most bytes that the records of one batch may have when they are decompressed to find a timestamp.
+pub(crate) const SEARCH_DECOMPRESSED_BYTES_MAX: usize = 64 << 20;
+
+/// What a batch in the tail ring counts besides its bytes.
+pub(crate) const TAIL_ENTRY_BYTES: usize = 128;
+
+/// The most messages a shard takes from its mailbox before it hands their appends to the writer.
+pub(crate) const SHARD_MESSAGES_AT_ONCE: usize = 64;
+
+/// Bounds that a deployment may want to change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The most connections at once; at the bound new ones are closed at once.
+    pub connections_max: usize,
+    /// The most connections at once from one IP address; at the bound new ones from there are closed at once.
+    pub connections_per_address_max: usize,
+    /// The largest request; the connection of a larger one is closed before anything is allocated.
+    /// Kafka's `socket.request.max.bytes`.
+    pub request_bytes_max: usize,
+    /// The most requests of one connection that were read and not answered; at the bound it is not read.
+    pub connection_requests_max: usize,
+    /// The most bytes of such requests; at the bound the connection is not read. A single request may be larger.
+    pub connection_request_bytes_max: usize,
+    /// The most bytes of requests of all connections that were read and not answered; at the bound none is begun. As
+    /// many again may belong to large requests that have not arrived whole; at that bound large ones are not read on.
+    pub request_bytes_total_max: usize,
+    /// A connection on which nothing is asked or answered for so long is closed. Kafka's `connections.max.idle.ms`.
+    pub idle_timeout: Duration,
+    /// A request must arrive whole within this time after its first byte.
+    pub receive_timeout: Duration,
+    /// A client must take some bytes of its answers within this time.
+    pub send_timeout: Duration,
+    /// The most record bytes in one answer to Fetch, whatever the client asks for. Kafka's `fetch.max.bytes`.
+    pub fetch_bytes_max: usize,
+    /// The longest a Fetch waits, whatever the client asks for.
+    pub fetch_wait_max: Duration,
+    /// The most partitions of all topics together; at the bound CreateTopics is refused.
+    pub partitions_max: usize,
+    /// The most bytes of recent record batches that each shard keeps in memory for readers at the tail.
+    pub tail_bytes_per_shard: usize,
+    /// The most producers that each partition remembers.
+    pub producers_per_partition_max: usize,
+    /// A producer that has not written to a partition for so long is forgotten there.
+    pub producer_expiry: Duration,
+    /// How long a clean stop waits for requests under way.
+    pub stop_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        const MEBIBYTE: usize = 1 << 20;
+        const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+        Self {
+            connections_max: 10_000,
+            connections_per_address_max: 5_000,
+            request_bytes_max: 100 * MEBIBYTE,
+            connection_requests_max: 1024,
+            connection_request_bytes_max: 8 * MEBIBYTE,
+            request_bytes_total_max: 512 * MEBIBYTE,
+            idle_timeout: Duration::from_secs(600),
+            receive_timeout: Duration::from_secs(60),
+            send_timeout: Duration::from_secs(60),
+            fetch_bytes_max: 55 * MEBIBYTE,
+            fetch_wait_max: Duration::from_secs(60),
+            partitions_max: 10_000,
+            tail_bytes_per_shard: 64 * MEBIBYTE,
+            producers_per_partition_max: 10_000,
+            producer_expiry: 7 * DAY,
+            stop_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Limits {
+    /// When a partition remembers as many producers as it may, one silent for so long makes room for a new one. Longer
+    /// than any client retries, so that making room never lets a retry be written twice.
+    pub(crate) const PRODUCER_IDLE_MIN: Duration = Duration::from_secs(600);
+
+    pub(crate) fn validate(&self, faults: &mut Vec<Fault>) {
+        let counts = [
+            ("connections_max", self.connections_max),
+            (
+                "connections_per_address_max",
+                self.connections_per_address_max,
+            ),
+            ("connection_requests_max", self.connection_requests_max),
+            (
+                "connection_request_bytes_max",
+                self.connection_request_bytes_max,
+            ),
+            ("fetch_bytes_max", self.fetch_bytes_max),
+            ("partitions_max", self.partitions_max),
+            (
+                "producers_per_partition_max",
+                self.producers_per_partition_max,
+            ),
+        ];
+        for (name, count) in counts {
+            if count == 0 {
+                faults.push(Fault::new(name, "must be at least 1"));
+            }
+        }
+        let times = [
+            ("idle_timeout", self.idle_timeout),
+            ("receive_timeout", self.receive_timeout),
+            ("send_timeout", self.send_timeout),
+            ("fetch_wait_max", self.fetch_wait_max),
+            ("producer_expiry", self.producer_expiry),
+        ];
+        for (name, time) in times {
+            if time.is_zero() {
+                faults.push(Fault::new(name, "must be longer than 0"));
+            }
+        }
+        if !(1024..=usize::try_from(i32::MAX).expect("31 bits fit"))
+            .contains(&self.request_bytes_max)
+        {
+            faults.push(Fault::new(
+                "request_bytes_max",
+                "must be from 1024 to 2147483647",
+            ));
+        }
+        if self.request_bytes_total_max < self.request_bytes_max {
+            faults.push(Fault::new(
+                "request_bytes_total_max",
+                "must be at least request_bytes_max, or the largest request could never be read",
+            ));
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! Reads from disk on a few threads of their own, so that a consumer far behind never stalls a shard or the network.
+//!
+//! Every batch is verified as it is read. A failed read is the reader's error, not the folder's: what was acknowledged
+//! stays acknowledged, and other ranges are served.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use bytes::Bytes;
+use keylane_protocol::offset::Offset;
+use keylane_protocol::primitive::Records;
+use keylane_protocol::record_batch::RecordBatches;
+use tokio::sync::{mpsc, oneshot};
+use tracing::{error, warn};
+
+use crate::disk::{Disk, DiskError, File, OpenMode};
+use crate::folder::layout::Layout;
+use crate::limits::{READER_FILES_MAX, READS_WAITING_MAX, SEARCH_DECOMPRESSED_BYTES_MAX};
+use crate::log::TopicPartition;
+use crate::log::read::{self, read_batches};
+use crate::partition::tail::ReadLimit;
+use crate::partition::{FoundOffset, ReadError, ReadPlan, SearchPlan};
+use crate::threads;
+
+/// How many threads read: one may wait for a slow disk while the other serves what is in the page cache.
+const READERS: usize = 2;
+
+enum Job {
+    Read {
+        plan: ReadPlan,
+        reply: oneshot::Sender<Result<Bytes, ReadError>>,
+    },
+    Search {
+        search: SearchPlan,
+        reply: oneshot::Sender<Result<Option<FoundOffset>, ReadError>>,
+    },
+}
+
+/// Reaches the reader threads, which end when the last clone is dropped.
+#[derive(Clone, Debug)]
+pub(crate) struct Readers {
+    jobs: Vec<mpsc::Sender<Job>>,
+}
+
+impl Readers {
+    /// Starts the threads.
+    pub(crate) fn start(
+        disk: &Arc<dyn Disk>,
+        layout: &Layout,
+    ) -> io::Result<(Self, Vec<JoinHandle<()>>)> {
+        let mut jobs = Vec::with_capacity(READERS);
+        let mut handles = Vec::with_capacity(READERS);
+        for index in 0..READERS {
+            let (sender, mut waiting) = mpsc::channel(READS_WAITING_MAX);
+            let mut reader = Reader {
+                disk: Arc::clone(disk),
+                layout: layout.clone(),
+                open: VecDeque::new(),
+            };
+            handles.push(threads::spawn(&format!("reader-{index}"), move || {
+                while let Some(job) = waiting.blocking_recv() {
+                    reader.run(job);
+                }
+            })?);
+            jobs.push(sender);
+        }
+        Ok((Self { jobs }, handles))
+    }
+
+    /// Reads whole batches of a partition.
+    pub(crate) async fn read(
+        &self,
+        mut plan: ReadPlan,
+        limit: ReadLimit,
+    ) -> Result<Records, ReadError> {
+        plan.range.bytes_max = plan.range.bytes_max.min(limit.bytes_max);
+        let (reply, read) = oneshot::channel();
+        self.ask(plan, Job::Read { plan, reply }).await?;
+        let bytes = read.await.map_err(|_| ReadError::Offline)??;
+        // The first batch comes whole, which is not always wanted.
+        if bytes.len() > limit.bytes_max && !limit.at_least_one {
+            return Ok(Records::default());
+        }
+        Ok(Records::from(bytes))
+    }
+
+    /// Finds the first record at or after a time.
+    pub(crate) async fn search(
+        &self,
+        search: SearchPlan,
+    ) -> Result<Option<FoundOffset>, ReadError> {
+        let (reply, found) = oneshot::channel();
+        self.ask(search.plan, Job::Search { search, reply }).await?;
+        found.await.map_err(|_| ReadError::Offline)?
+    }
+
+    /// Hands a job to the thread that has the partition's files open.
+    async fn ask(&self, plan: ReadPlan, job: Job) -> Result<(), ReadError> {
+        let thread = plan.partition.partition.0.unsigned_abs() as usize % self.jobs.len();
+        self.jobs[thread]
+            .send(job)
+            .await
+            .map_err(|_| ReadError::Offline)
+    }
+}
+
+/// One thread's state.
+struct Reader {
+    disk: Arc<dyn Disk>,
+    layout: Layout,
+    /// The most recently opened last.
+    open: VecDeque<((TopicPartition, Offset), File)>,
+}
+
+impl Reader {
+    fn run(&mut self, job: Job) {
+        // Whoever asked may have gone.
+        match job {
+            Job::Read { plan, reply } => {
+                let _ = reply.send(self.read(&plan));
+            }
+            Job::Search { search, reply } => {
+                let _ = reply.send(self.search(&search));
+            }
+        }
+    }
+
+    fn read(&mut self, plan: &ReadPlan) -> Result<Bytes, ReadError> {
+        let file = self.file(plan).map_err(|error| disk_error(plan, &error))?;
+        read_batches(&*self.disk, &file, &plan.range).map_err(|error| match error {
+            read::ReadError::Disk(error) => disk_error(plan, &error),
+            damage => {
+                warn!(partition = ?plan.partition, segment = plan.segment.0, %damage, "damaged records");
+                ReadError::Damaged
+            }
+        })
+    }
+
+    fn search(&mut self, search: &SearchPlan) -> Result<Option<FoundOffset>, ReadError> {
+        let mut plan = search.plan;
+        loop {
+            let bytes = self.read(&plan)?;
+            if bytes.is_empty() {
+                return Ok(None);
+            }
+            plan.range.position += u64::try_from(bytes.len()).expect("a size fits 64 bits");
+            if let Some(found) = first_at_or_after(bytes, search.timestamp, &mut plan)? {
+                return Ok(Some(found));
+            }
+        }
+    }
+
+    fn file(&mut self, plan: &ReadPlan) -> Result<File, DiskError> {
+        let key = (plan.partition, plan.segment);
+        if let Some((_, file)) = self.open.iter().rev().find(|(other, _)| *other == key) {
+            return Ok(file.clone());
+        }
+        let path = self.layout.segment(plan.partition, plan.segment);
+        let file = self.disk.open(&path, OpenMode::Read)?;
+        if self.open.len() == READER_FILES_MAX {
+            self.open.pop_front();
+        }
+        self.open.push_back((key, file.clone()));
+        Ok(file)
+    }
+}
+
+fn disk_error(plan: &ReadPlan, error: &DiskError) -> ReadError {
+    match error {
+        // Its topic was deleted while this waited.
+        DiskError::NotFound => ReadError::Gone,
+        error => {
+            error!(partition = ?plan.partition, segment = plan.segment.0, %error, "cannot read");
+            ReadError::Offline
+        }
+    }
+}
+
+/// Looks through batches; moves the plan's offset behind them.
+fn first_at_or_after(
+    bytes: Bytes,
+    timestamp: i64,
+    plan: &mut ReadPlan,
+) -> Result<Option<FoundOffset>, ReadError> {
+    for batch in RecordBatches::new(bytes) {
+        let batch = batch.map_err(|_| ReadError::Damaged)?;
+        let header = batch.header();
+        plan.range.offset = header.end_offset();
+        if header.max_timestamp < timestamp {
+            continue;
+        }
+        let records = batch
+            .records(SEARCH_DECOMPRESSED_BYTES_MAX)
+            .map_err(|_| ReadError::Damaged)?;
+        for record in records {
+            let record = record.map_err(|_| ReadError::Damaged)?;
+            if record.timestamp >= timestamp {
+                return Ok(Some(FoundOffset {
+                    offset: record.offset,
+                    timestamp: record.timestamp,
+                    leader_epoch: header.leader_epoch,
+                }));
+            }
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,181 @@
+//! What connections share, and how they come in: one listener, connections handed to the runtimes in turn.
+//!
+//! At a connection limit a new connection is closed at once, so that what exists keeps being served.
+
+mod slots;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytestring::ByteString;
+use keylane_protocol::offset::LeaderEpoch;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+pub(crate) use slots::ConnectionSlots;
+
+use self::slots::Slot;
+use crate::config::BrokerConfig;
+use crate::connection::{self, ReceiveBudget, RequestBudget};
+use crate::handler::cluster::Identity;
+use crate::handler::init_producer_id::ProducerIds;
+use crate::log::TopicPartition;
+use crate::partition::waiting::ConnectionId;
+use crate::shard::request::ShardRequest;
+use crate::topic_registry::TopicChanges;
+use crate::topics::TopicsImage;
+
+/// How long to wait after accepting failed, which it does when the process is out of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Everything that all connections of a broker share.
+pub(crate) struct BrokerState {
+    pub config: BrokerConfig,
+    pub cluster_id: ByteString,
+    /// The epoch in which this broker leads all partitions: how often its data folder was started.
+    pub leader_epoch: LeaderEpoch,
+    pub topics: Arc<ArcSwap<TopicsImage>>,
+    pub topic_changes: TopicChanges,
+    pub shards: Vec<mpsc::Sender<ShardRequest>>,
+    pub readers: crate::readers::Readers,
+    pub producer_ids: ProducerIds,
+    pub request_budget: RequestBudget,
+    pub receive_budget: ReceiveBudget,
+    /// Cancelled when no further request may be read.
+    pub stopping: CancellationToken,
+}
+
+impl BrokerState {
+    /// Returns which shard owns a partition: always the same, and neighbours spread.
+    pub(crate) fn shard_of(&self, partition: TopicPartition) -> usize {
+        shard_of(partition, self.shards.len())
+    }
+
+    /// Returns how a client that reached `local` sees this broker.
+    pub(crate) fn identity(&self, local: SocketAddr) -> Identity {
+        let (host, port) = match &self.config.advertise {
+            Some(address) => (ByteString::from(address.host.as_str()), address.port),
+            None => (ByteString::from(local.ip().to_string()), local.port()),
+        };
+        Identity {
+            cluster_id: self.cluster_id.clone(),
+            broker_id: self.config.id,
+            host,
+            port,
+            leader_epoch: self.leader_epoch,
+        }
+    }
+
+    /// Tells the shards that a connection has gone.
+    pub(crate) async fn forget_connection(&self, id: ConnectionId) {
+        for shard in &self.shards {
+            let _ = shard.send(ShardRequest::Forget(id)).await;
+        }
+    }
+}
+
+/// Returns which of `shards` owns a partition.
+pub(crate) fn shard_of(partition: TopicPartition, shards: usize) -> usize {
+    let id = u128::from_be_bytes(partition.topic_id.0);
+    let index = u128::from(partition.partition.0.unsigned_abs());
+    let folded = (id ^ id >> 64) & u128::from(u64::MAX);
+    let place = (folded + index) % u128::try_from(shards).expect("a count fits");
+    usize::try_from(place).expect("below the count")
+}
+
+/// A connection on its way to the runtime that will serve it.
+pub(crate) struct Handover {
+    stream: std::net::TcpStream,
+    peer: SocketAddr,
+    id: ConnectionId,
+    slot: Slot,
+}
+
+/// Accepts connections until the broker stops.
+pub(crate) async fn accept(
+    listener: TcpListener,
+    slots: ConnectionSlots,
+    runtimes: Vec<mpsc::Sender<Handover>>,
+    stopping: CancellationToken,
+) {
+    let mut next_id = 0;
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = stopping.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let Some(slot) = slots.take(peer.ip()) else {
+            warn!(%peer, "a connection was closed at once: too many connections");
+            continue;
+        };
+        let Ok(stream) = stream.set_nodelay(true).and_then(|()| stream.into_std()) else {
+            continue;
+        };
+        let runtime = &runtimes[usize::try_from(next_id).unwrap_or(0) % runtimes.len()];
+        next_id += 1;
+        let handover = Handover {
+            stream,
+            peer,
+            id: ConnectionId(next_id),
+            slot,
+        };
+        if runtime.send(handover).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Serves the connections that a runtime is given, each in a task of its own.
+pub(crate) async fn serve_handed_over(
+    mut handed_over: mpsc::Receiver<Handover>,
+    broker: Arc<BrokerState>,
+) {
+    while let Some(handover) = handed_over.recv().await {
+        let Ok(stream) = TcpStream::from_std(handover.stream) else {
+            continue;
+        };
+        debug!(connection = handover.id.0, peer = %handover.peer, "connection accepted");
+        let slot = handover.slot;
+        let serving = connection::serve(stream, handover.peer, handover.id, Arc::clone(&broker));
+        tokio::spawn(async move {
+            serving.await;
+            drop(slot);
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use keylane_protocol::identifiers::{PartitionIndex, TopicId};
+
+    use super::*;
+
+    #[test]
+    fn neighbouring_partitions_spread_over_the_shards() {
+        for shards in 1..5 {
+            let owners: std::collections::BTreeSet<usize> = (0..8)
+                .map(|index| {
+                    let partition = TopicPartition {
+                        topic_id: TopicId([0xff; 16]),
+                        partition: PartitionIndex(index),
+                    };
+                    shard_of(partition, shards)
+                })
+                .collect();
+            assert_eq!(owners.len(), shards);
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! How the writer's thread tells shards what is durable: a list per shard that is never waited for, and one wake-up.
+//!
+//! A list is bounded by the shard's partitions: a later report of one replaces the earlier.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use keylane_protocol::offset::Offset;
+use tokio::sync::Notify;
+use tracing::error;
+
+use crate::disk::DiskError;
+use crate::log::TopicPartition;
+use crate::log::writer::{DurableEnd, DurableSink};
+use crate::partition::Partition;
+use crate::threads::Ending;
+
+/// What a shard has not heard yet.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    pub ends: BTreeMap<TopicPartition, Offset>,
+    pub is_offline: bool,
+}
+
+/// Reports to one shard.
+#[derive(Debug, Default)]
+pub(crate) struct Reports {
+    report: Mutex<Report>,
+    ready: Notify,
+}
+
+impl Reports {
+    /// Waits until there is something to hear.
+    pub(crate) async fn ready(&self) {
+        self.ready.notified().await;
+    }
+
+    /// Takes what there is to hear.
+    pub(crate) fn take(&self) -> Report {
+        std::mem::take(&mut self.lock())
+    }
+
+    fn add(&self, ends: Vec<DurableEnd>) {
+        let mut report = self.lock();
+        for end in ends {
+            // With a single replica no log has a second life.
+            assert_eq!(end.generation, Partition::GENERATION);
+            report.ends.insert(end.partition, end.end_offset);
+        }
+        drop(report);
+        self.ready.notify_one();
+    }
+
+    fn offline(&self) {
+        self.lock().is_offline = true;
+        self.ready.notify_one();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Report> {
+        self.report.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the writer's thread calls.
+pub(crate) struct ReportToShards {
+    pub shards: Vec<Arc<Reports>>,
+    pub ending: Ending,
+}
+
+impl DurableSink for ReportToShards {
+    fn durable(&mut self, shard: usize, ends: Vec<DurableEnd>) {
+        self.shards[shard].add(ends);
+    }
+
+    fn offline(&mut self, error: &DiskError) {
+        error!(%error, "the data folder is offline");
+        self.ending.fail(format!(
+            "the data folder is offline after a failed write or sync ({error}); nothing acknowledged is lost: \
+             check the disk, then start again"
+        ));
+        for shard in &self.shards {
+            shard.offline();
+        }
+    }
+}

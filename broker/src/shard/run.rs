@@ -1,0 +1,100 @@
+//! The task around a shard: takes messages and reports, and hands over what follows from them.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::reports::Reports;
+use super::request::ShardRequest;
+use super::{Shard, wake};
+use crate::limits::SHARD_MESSAGES_AT_ONCE;
+use crate::log::space::SpaceBudget;
+use crate::log::writer::{Append, WriterHandle};
+use crate::partition::SegmentSeal;
+use crate::topic_registry::Background;
+
+/// A shard and what it reaches.
+pub(crate) struct ShardTask {
+    pub shard: Shard,
+    pub mailbox: mpsc::Receiver<ShardRequest>,
+    pub reports: Arc<Reports>,
+    pub writer: WriterHandle,
+    pub space: Arc<SpaceBudget>,
+    pub background: Background,
+}
+
+impl ShardTask {
+    /// Runs the shard until it is told to stop or nobody can reach it any more.
+    pub(crate) async fn run(mut self) {
+        let reports = Arc::clone(&self.reports);
+        let mut messages = Vec::with_capacity(SHARD_MESSAGES_AT_ONCE);
+        loop {
+            tokio::select! {
+                biased;
+                () = reports.ready() => self.hear(),
+                count = self.mailbox.recv_many(&mut messages, SHARD_MESSAGES_AT_ONCE) => {
+                    if count == 0 || !self.serve(&mut messages).await {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Hears what the writer has done: acknowledges and wakes.
+    fn hear(&mut self) {
+        let report = self.reports.take();
+        let mut woken = Vec::new();
+        let mut seals: Vec<SegmentSeal> = Vec::new();
+        for (partition, end) in report.ends {
+            self.shard
+                .on_durable(partition, end, &mut seals, &mut woken);
+        }
+        wake(woken);
+        for seal in seals {
+            self.background.seal(seal);
+        }
+        if report.is_offline {
+            self.shard.on_offline();
+        }
+    }
+
+    /// Serves messages; returns false after the last.
+    async fn serve(&mut self, messages: &mut Vec<ShardRequest>) -> bool {
+        let mut appends: Vec<Append> = Vec::new();
+        let mut stopped = None;
+        for message in messages.drain(..) {
+            match message {
+                ShardRequest::Append(request) => self.shard.on_append(request, &mut appends),
+                ShardRequest::Read(request) => self.shard.on_read(request),
+                ShardRequest::Find(request) => self.shard.on_find(request),
+                ShardRequest::Open(partition) => self.shard.open(*partition),
+                ShardRequest::Close { partition, closed } => {
+                    // Appends accepted before must reach the writer before it is told to forget the partition.
+                    self.hand_over(&mut appends).await;
+                    self.shard.close(partition);
+                    let _ = closed.send(());
+                }
+                ShardRequest::Forget(connection) => self.shard.forget(connection),
+                ShardRequest::Stop { stopped: reply } => stopped = Some(reply),
+            }
+        }
+        self.hand_over(&mut appends).await;
+        if self.space.has_refused() {
+            self.writer.measure_space();
+        }
+        match stopped {
+            Some(reply) => {
+                let _ = reply.send(self.shard.take_partitions());
+                false
+            }
+            None => true,
+        }
+    }
+
+    async fn hand_over(&mut self, appends: &mut Vec<Append>) {
+        if !appends.is_empty() && self.writer.append(std::mem::take(appends)).await.is_err() {
+            self.shard.on_offline();
+        }
+    }
+}
