@@ -1,18 +1,25 @@
 //! Workloads, checks and measurements for Keylane, and an embedded cluster for tests.
 //!
 //! ```text
-//! flights.rs    the real input that comes with the crate
-//! workload/     what is sent                     schedule.rs   when
-//! load/         producers and readers
-//! verify.rs     what must have been read         latency.rs    how long it took
-//! null_broker/  the yardstick                    clock.rs      the one clock
+//! options.rs    what can be asked                workload/     what is sent
+//! flights.rs    the real input                   schedule.rs   when
+//! load/         producers and readers            verify/       what must have been read
+//! null_broker/  the yardstick                    probe.rs      what disk and loopback give
+//! process.rs    servers as child processes       proc_stat.rs  what they cost
+//! latency.rs    distributions                    machine.rs    where it was measured
+//! clock.rs      the one clock
 //! ```
 
 pub mod clock;
 pub mod flights;
 pub mod latency;
 pub mod load;
+pub mod machine;
 pub mod null_broker;
+pub mod options;
+pub mod probe;
+pub mod proc_stat;
+pub mod process;
 pub mod schedule;
 pub mod verify;
 pub mod workload;

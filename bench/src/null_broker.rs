@@ -35,7 +35,9 @@ pub enum NullMode {
 }
 
 /// How a null broker is started.
-#[derive(Clone, Debug)]
+///
+/// They travel as one JSON text from the bench to the process it starts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NullBrokerArguments {
     /// What it does before it answers.
     pub mode: NullMode,
@@ -50,9 +52,9 @@ pub struct NullBrokerArguments {
 }
 
 /// The line a null broker prints when it is ready.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct NullReady {
-    pub(crate) address: SocketAddr,
+#[derive(Debug, Serialize)]
+struct NullReady {
+    kafka: SocketAddr,
 }
 
 /// What a null broker did, printed when it ends.
@@ -68,12 +70,13 @@ pub struct NullStatistics {
     pub syncs: u64,
 }
 
-/// Runs a null broker until standard input closes. Prints its address when it is ready and its statistics at the
-/// end, one line of JSON each.
+/// Runs a null broker until standard input closes: `keylane bench null-broker JSON`, where the text is a
+/// [`NullBrokerArguments`]. Prints its address when it is ready and its statistics at the end, one line of JSON each.
 ///
 /// # Errors
-/// When it cannot listen, or its file cannot be made, written or synced.
-pub fn null_broker_main(arguments: &NullBrokerArguments) -> io::Result<()> {
+/// When the text is not understood, it cannot listen, or its file cannot be made, written or synced.
+pub fn null_broker_main(arguments: &str) -> io::Result<()> {
+    let arguments: NullBrokerArguments = serde_json::from_str(arguments)?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, arguments.port))?;
     let address = listener.local_addr()?;
     let store = match arguments.mode {
@@ -86,7 +89,7 @@ pub fn null_broker_main(arguments: &NullBrokerArguments) -> io::Result<()> {
     };
     let mut server = Server::new(listener, store, arguments.partitions)?;
     server.stop_with(&io::stdin())?;
-    print_line(&NullReady { address })?;
+    print_line(&NullReady { kafka: address })?;
     let statistics = server.run()?;
     print_line(&statistics)
 }
