@@ -23,6 +23,7 @@ use crate::message::metadata::MetadataRequest;
 use crate::message::produce::ProduceRequest;
 use crate::message::{Message, Request};
 use crate::primitive::{DecodeError, Decoder, Encoder};
+use crate::record_batch::fuzzing::{compression, record_batch};
 
 /// Chooses a response in the first byte of a message's input; the other bits are the version.
 pub const RESPONSE: u8 = 0x80;
@@ -39,6 +40,7 @@ pub struct Target {
 /// Every target.
 pub const TARGETS: &[Target] = &[
     target("api_versions", exchange::<ApiVersionsRequest>),
+    target("compression", compression),
     target("create_topics", exchange::<CreateTopicsRequest>),
     target("delete_topics", exchange::<DeleteTopicsRequest>),
     target("describe_cluster", exchange::<DescribeClusterRequest>),
@@ -49,6 +51,7 @@ pub const TARGETS: &[Target] = &[
     target("list_offsets", exchange::<ListOffsetsRequest>),
     target("metadata", exchange::<MetadataRequest>),
     target("produce", exchange::<ProduceRequest>),
+    target("record_batch", record_batch),
 ];
 
 const fn target(name: &'static str, run: fn(&[u8])) -> Target {

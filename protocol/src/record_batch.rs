@@ -13,6 +13,7 @@
 //! ```
 
 mod builder;
+pub mod fuzzing;
 mod header;
 mod records;
 mod varint;
