@@ -13,6 +13,9 @@ const CHUNK_BYTES_MIN: u64 = 64 * 1024;
 /// The largest reservation: busy segments change their size rarely.
 const CHUNK_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
+/// Reservations ahead take at most this part of what is free.
+const SPARE_DIVISOR: u64 = 8;
+
 /// One thing to do; the steps of a group are done in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -119,6 +122,8 @@ pub struct LogWriter {
     waiting_bytes: u64,
     waiting_batches: u64,
     under_way: BTreeMap<TopicPartition, PartitionGroup>,
+    /// What reservations may take besides what is written now; `None` means that nobody measured.
+    spare_bytes: Option<u64>,
 }
 
 impl LogWriter {
@@ -155,6 +160,11 @@ impl LogWriter {
     #[must_use]
     pub fn allocated_ahead_bytes(&self) -> u64 {
         self.active.values().map(ActiveSegment::ahead_bytes).sum()
+    }
+
+    /// Notes how much is free on the filesystem, so that reservations leave most of it to others.
+    pub fn on_space(&mut self, free_bytes: u64) {
+        self.spare_bytes = Some(free_bytes / SPARE_DIVISOR);
     }
 
     /// Adds an append to the next group. Appends of one partition arrive in the order of their offsets.
@@ -212,7 +222,8 @@ impl LogWriter {
         for (&partition, group) in &mut self.under_way {
             let mut created = false;
             for write in &mut group.writes {
-                created |= prepare(&mut self.active, partition, write, steps);
+                let spare = &mut self.spare_bytes;
+                created |= prepare(&mut self.active, partition, write, spare, steps);
                 if write.length > 0 {
                     let slices = std::mem::take(&mut write.slices);
                     steps.push(Step::Write {
@@ -285,11 +296,25 @@ fn close(group: &mut PartitionGroup, segment: Offset, size_bytes: u64) {
     }
 }
 
+/// Returns how much to reserve for so many bytes: whole chunks, unless the disk is too full for what they take ahead.
+fn reservation(needed: u64, chunk: u64, spare_bytes: &mut Option<u64>) -> u64 {
+    let chunked = needed.next_multiple_of(chunk);
+    match spare_bytes {
+        Some(spare) if chunked - needed > *spare => needed,
+        Some(spare) => {
+            *spare -= chunked - needed;
+            chunked
+        }
+        None => chunked,
+    }
+}
+
 /// Adds what must be done before the write; tells whether that creates a file.
 fn prepare(
     active: &mut BTreeMap<TopicPartition, ActiveSegment>,
     partition: TopicPartition,
     write: &SegmentWrite,
+    spare_bytes: &mut Option<u64>,
     steps: &mut Vec<Step>,
 ) -> bool {
     let segment = write.segment;
@@ -312,7 +337,7 @@ fn prepare(
     }
     let end = write.at + write.length;
     if end > known.allocated_end && write.closes_at.is_none() {
-        let length = (end - known.allocated_end).next_multiple_of(known.next_chunk);
+        let length = reservation(end - known.allocated_end, known.next_chunk, spare_bytes);
         steps.push(Step::Allocate {
             partition,
             segment,

@@ -153,6 +153,10 @@ struct Work<S> {
 
 impl<S: DurableSink> Work<S> {
     fn run(mut self, mut waiting: mpsc::Receiver<Command>) {
+        if let Err(error) = self.measure() {
+            self.sink.offline(&error);
+            return;
+        }
         while let Some(command) = waiting.blocking_recv() {
             let mut forgotten = Vec::new();
             self.take(command, &mut forgotten);
@@ -208,7 +212,12 @@ impl<S: DurableSink> Work<S> {
             self.sink.durable(shard, ends);
         }
         self.space.settled(bytes, batches);
+        self.measure()
+    }
+
+    fn measure(&mut self) -> Result<(), DiskError> {
         let space = self.disk.space(self.layout.root())?;
+        self.writer.on_space(space.free_bytes);
         self.space
             .measured(space, self.writer.allocated_ahead_bytes());
         Ok(())
