@@ -13,8 +13,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let port: u16 = arguments.next().map_or(Ok(9092), |port| port.parse())?;
     let mut config = BrokerConfig::new(folder);
     config.listen.set_port(port);
-    config.auto_create_topics = true;
-    config.default_partitions = 6;
     let broker = Broker::start(config)?;
     println!("{}", broker.address());
     let _ = std::io::stdin().lock().lines().next();

@@ -136,6 +136,12 @@ impl FailureWatch {
     pub fn wait(&self) -> Option<BrokerFailure> {
         self.ending.wait().map(|reason| BrokerFailure { reason })
     }
+
+    /// Returns why the broker failed, if it has.
+    #[must_use]
+    pub fn failure(&self) -> Option<BrokerFailure> {
+        self.ending.failure().map(|reason| BrokerFailure { reason })
+    }
 }
 
 impl Broker {
@@ -166,10 +172,19 @@ impl Broker {
     /// # Errors
     /// When the configuration, the listener or the data folder cannot be used; nothing is left running then.
     pub fn start(config: BrokerConfig) -> Result<Self, StartError> {
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        Self::start_on(config, &disk)
+    }
+
+    /// Starts a broker whose data folder lies on `disk`, which may be a simulated one.
+    ///
+    /// # Errors
+    /// As [`Broker::start`].
+    pub fn start_on(config: BrokerConfig, disk: &Arc<dyn Disk>) -> Result<Self, StartError> {
         config.validate()?;
         let (listener, address) = listen(config.listen)?;
         let ending = Ending::default();
-        let opened = Opened::open(&config)?;
+        let opened = Opened::open(&config, disk)?;
         if config.insecure {
             warn!(
                 "nothing is encrypted or authenticated: whoever reaches this listener can read and write everything"
@@ -368,11 +383,10 @@ struct Opened {
 }
 
 impl Opened {
-    fn open(config: &BrokerConfig) -> Result<Self, StartError> {
-        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    fn open(config: &BrokerConfig, disk: &Arc<dyn Disk>) -> Result<Self, StartError> {
         let root = &config.data_folder;
         let mut ids = IdSource::from_system();
-        let folder = DataFolder::open(Arc::clone(&disk), root, config.id, ids.folder_ids())?;
+        let folder = DataFolder::open(Arc::clone(disk), root, config.id, ids.folder_ids())?;
         let space = disk.space(root).map_err(|source| OpenError::Disk {
             folder: root.clone(),
             source,

@@ -457,3 +457,40 @@ fn every_version_of_every_api_is_answered() {
         |response, _| assert_eq!(response.brokers.len(), 1),
     );
 }
+
+#[test]
+fn records_that_left_memory_are_read_from_disk_across_segments() {
+    let mut broker = TestBroker::start_with(|config| {
+        config.limits.tail_bytes_per_shard = 0;
+        config.topic_defaults.segment_bytes = 64 << 10;
+        config.topic_defaults.message_bytes_max = 64 << 10;
+    });
+    broker.create_topic("t", 1);
+    let value = |i: i64| format!("{i:06}{}", "x".repeat(9_000));
+    for i in 0..50 {
+        let batch = batch_of(BatchProducer::NONE, i * 10, &[value(i)]);
+        let answer = broker.connect().produce("t", 0, batch);
+        assert_eq!(answer.base_offset, Offset(i));
+    }
+    for round in 0..2 {
+        let mut client = broker.connect();
+        let mut next = 0;
+        while next < 50 {
+            let found = values(&client.fetch("t", 0, next, 5_000));
+            assert!(!found.is_empty(), "offset {next}");
+            for (offset, found) in found {
+                assert_eq!((offset, found), (next, value(next)));
+                next += 1;
+            }
+        }
+        for (timestamp, offset) in [(0, 0), (205, 21), (490, 49), (491, -1), (-3, 49)] {
+            let found = list(&mut client, timestamp, 7);
+            assert_eq!(found.offset, Offset(offset), "{timestamp}, round {round}");
+        }
+        drop(client);
+        if round == 0 {
+            broker.stop();
+            broker.start_again();
+        }
+    }
+}
