@@ -7,10 +7,11 @@
 //! null_broker/  the yardstick                    probe.rs      what disk and loopback give
 //! process.rs    servers as child processes       proc_stat.rs  what they cost
 //! latency.rs    distributions                    machine.rs    where it was measured
-//! clock.rs      the one clock
+//! clock.rs      the one clock                embedded.rs    a cluster for tests
 //! ```
 
 pub mod clock;
+pub mod embedded;
 pub mod flights;
 pub mod latency;
 pub mod load;
@@ -23,3 +24,5 @@ pub mod process;
 pub mod schedule;
 pub mod verify;
 pub mod workload;
+
+pub use embedded::{EmbeddedCluster, EmbeddedError};
