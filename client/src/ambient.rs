@@ -1,10 +1,10 @@
-//! The one place where the crate takes something from its surroundings: the wall clock and a seed.
+//! The one place where the crate takes something from its surroundings: time and a seed.
 //!
-//! Cores never call this. Monotonic time comes from `tokio::time`, so that tests can pause it.
+//! Cores never call this. Monotonic time comes from tokio, so that tests can pause it.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// Returns the time in milliseconds since 1970; 0 if the clock stands before that.
 #[allow(
@@ -16,6 +16,11 @@ pub(crate) fn wall_clock_ms() -> i64 {
     since.map_or(0, |since| {
         i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
     })
+}
+
+/// Returns the time by which cores measure.
+pub(crate) fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
 }
 
 /// Returns a seed that differs from call to call, for a client that was given none.

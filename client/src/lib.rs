@@ -14,6 +14,7 @@ mod ambient;
 mod backoff;
 mod client;
 mod connection;
+mod inbox;
 mod limits;
 mod metadata;
 mod offsets;

@@ -9,7 +9,7 @@ use keylane_protocol::offset::Sequence;
 use keylane_protocol::record_batch::{
     BatchProducer, HEADER_BYTES, NewRecord, RecordBatchBuilder, renumber,
 };
-use tokio::time::Instant;
+use std::time::Instant;
 
 use super::accumulator::BatchSerial;
 use super::delivery::Identity;

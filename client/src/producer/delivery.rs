@@ -20,7 +20,7 @@ use keylane_protocol::identifiers::{BrokerId, PartitionIndex, ProducerId};
 use keylane_protocol::offset::ProducerEpoch;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use tokio::time::Instant;
+use std::time::Instant;
 
 use self::lane::Lane;
 pub(crate) use self::plan::{PlannedRequest, Situation};

@@ -4,14 +4,13 @@
 //! producer id) runs beside it and comes back as an event, so one slow broker never holds up another.
 
 use std::collections::BTreeSet;
-use std::mem;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use keylane_protocol::identifiers::BrokerId;
 use keylane_protocol::message::produce::ProduceResponse;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::sleep_until;
 
 use super::accumulator::LaneId;
 use super::delivery::{
@@ -20,12 +19,14 @@ use super::delivery::{
 use super::error::{BuildProducerError, DeliveryError, DeliveryFailure};
 use super::request::{answer_for, new_identity, produce_request};
 use super::{Acks, Shared};
+use crate::ambient;
 use crate::connection::{ConnectionError, Connections, Terms};
+use crate::inbox::Inbox;
 
 /// How long metadata is believed while nothing contradicts it: new partitions are found within that time.
 const METADATA_AGE_MAX: Duration = Duration::from_secs(300);
 
-/// What happened beside the sender.
+/// What happened beside the sender: five answers and one dialling per broker at most, one refresh, one producer id.
 enum Event {
     Answered {
         broker: BrokerId,
@@ -37,15 +38,11 @@ enum Event {
     Identity(Result<Identity, BuildProducerError>),
 }
 
-/// Events in order of arrival. Bounded by what the sender starts: five requests and one dialling per broker, one refresh,
-/// one question for a producer id.
-type Inbox = Arc<Mutex<Vec<Event>>>;
-
 struct Sender {
     shared: Arc<Shared>,
     connections: Arc<Connections>,
     delivery: Delivery,
-    inbox: Inbox,
+    inbox: Arc<Inbox<Event>>,
     dialling: BTreeSet<BrokerId>,
     is_refreshing: bool,
     is_asking_identity: bool,
@@ -58,7 +55,7 @@ struct Sender {
 pub(super) async fn run(shared: Arc<Shared>, identity: Option<Identity>) {
     let mut sender = Sender::new(shared, identity);
     loop {
-        let now = Instant::now();
+        let now = ambient::now();
         sender.take_events(now);
         if sender.shared.is_ending.load(Ordering::Acquire) {
             sender.end();
@@ -71,7 +68,7 @@ pub(super) async fn run(shared: Arc<Shared>, identity: Option<Identity>) {
         let deadline = sender.next_deadline(now);
         tokio::select! {
             () = sender.shared.wake.notified() => {}
-            () = sleep_until(deadline) => {}
+            () = sleep_until(deadline.into()) => {}
         }
     }
 }
@@ -90,19 +87,19 @@ impl Sender {
         Self {
             connections: Arc::new(inner.new_connections()),
             delivery: Delivery::new(settings, identity, inner.next_seed()),
-            inbox: Inbox::default(),
+            inbox: Inbox::new(&shared.wake),
             dialling: BTreeSet::new(),
             is_refreshing: false,
             is_asking_identity: false,
             is_metadata_stale: false,
             generation: 0,
-            refresh_at: Instant::now() + METADATA_AGE_MAX,
+            refresh_at: ambient::now() + METADATA_AGE_MAX,
             shared,
         }
     }
 
     fn take_events(&mut self, now: Instant) {
-        let events = mem::take(&mut *lock(&self.inbox));
+        let events = self.inbox.take();
         let mut effects = Effects::default();
         for event in events {
             match event {
@@ -241,15 +238,13 @@ impl Sender {
             None => Err(ConnectionError::UnknownBroker { broker: broker.0 }),
             Some(connection) => {
                 let inbox = Arc::clone(&self.inbox);
-                let shared = Arc::clone(&self.shared);
                 let batches = batches.clone();
                 connection.send(&request, terms, move |answer| {
-                    lock(&inbox).push(Event::Answered {
+                    inbox.push(Event::Answered {
                         broker,
                         batches,
                         answer,
                     });
-                    shared.wake.notify_one();
                 })
             }
         };
@@ -282,7 +277,8 @@ impl Sender {
         if effects.needs_identity && !self.is_asking_identity {
             self.is_asking_identity = true;
             let client = Arc::clone(&self.shared.client.inner);
-            self.start(async move { Event::Identity(new_identity(&client).await) });
+            self.inbox
+                .start(async move { Event::Identity(new_identity(&client).await) });
         }
     }
 
@@ -296,7 +292,7 @@ impl Sender {
             return;
         }
         let connections = Arc::clone(&self.connections);
-        self.start(async move {
+        self.inbox.start(async move {
             // A failure shows in that no connection is ready; the next attempt pauses by itself.
             let _ = connections.connect(broker, &address).await;
             Event::Dialled(broker)
@@ -315,7 +311,7 @@ impl Sender {
         self.refresh_at = now + METADATA_AGE_MAX;
         let client = Arc::clone(&self.shared.client.inner);
         let generation = self.generation;
-        self.start(async move {
+        self.inbox.start(async move {
             if let Err(error) = client.metadata.refresh(generation, false).await {
                 tracing::debug!(%error, "metadata not refreshed");
             }
@@ -335,16 +331,6 @@ impl Sender {
             .into_iter()
             .flatten()
             .fold(self.refresh_at, Instant::min)
-    }
-
-    fn start(&self, work: impl Future<Output = Event> + Send + 'static) {
-        let inbox = Arc::clone(&self.inbox);
-        let shared = Arc::clone(&self.shared);
-        tokio::spawn(async move {
-            let event = work.await;
-            lock(&inbox).push(event);
-            shared.wake.notify_one();
-        });
     }
 
     /// Gives up what is left, once nobody can send any more.
@@ -382,10 +368,4 @@ impl Sender {
         }
         self.apply(effects);
     }
-}
-
-fn lock(inbox: &Inbox) -> std::sync::MutexGuard<'_, Vec<Event>> {
-    inbox
-        .lock()
-        .expect("no code panics while it holds this lock")
 }

@@ -5,21 +5,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use keylane_protocol::identifiers::BrokerId;
 use keylane_protocol::message::fetch::{FetchRequest, FetchResponse};
 use keylane_protocol::offset::Offset;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::sleep_until;
 
 use super::Shared;
 use super::config::{OutOfRange, StartAt, resolve};
 use super::positions::{PlannedFetch, Wanted};
 use super::request::{answers, fetch_request, version_max};
+use crate::ambient;
 use crate::connection::{ConnectionError, Connections, Terms};
+use crate::inbox::Inbox;
 
-/// What happened beside the fetcher.
+/// What happened beside the fetcher: one answer and one dialling per broker at most, one refresh, one reset per partition.
 enum Event {
     Fetched(Fetched),
     Dialled(BrokerId),
@@ -39,14 +42,10 @@ struct Fetched {
     answer: Result<FetchResponse, ConnectionError>,
 }
 
-/// Events in order of arrival. Bounded by what the fetcher starts: a fetch and a dialling per broker, one refresh, one
-/// reset per partition.
-type Inbox = Arc<Mutex<Vec<Event>>>;
-
 struct Fetcher {
     shared: Arc<Shared>,
     connections: Arc<Connections>,
-    inbox: Inbox,
+    inbox: Arc<Inbox<Event>>,
     dialling: BTreeSet<BrokerId>,
     resetting: BTreeSet<(usize, u64)>,
     is_refreshing: bool,
@@ -57,16 +56,16 @@ struct Fetcher {
 pub(super) async fn run(shared: Arc<Shared>) {
     let connections = Arc::new(shared.client.inner.new_connections());
     let mut fetcher = Fetcher {
+        inbox: Inbox::new(&shared.wake),
         shared,
         connections,
-        inbox: Inbox::default(),
         dialling: BTreeSet::new(),
         resetting: BTreeSet::new(),
         is_refreshing: false,
         generation: 0,
     };
     while !fetcher.shared.is_ending.load(Ordering::Acquire) {
-        let now = Instant::now();
+        let now = ambient::now();
         fetcher.take_events(now);
         fetcher.follow_metadata();
         fetcher.fetch(now);
@@ -75,14 +74,14 @@ pub(super) async fn run(shared: Arc<Shared>) {
         let pause = fetcher.shared.lock().next_attempt(now);
         tokio::select! {
             () = fetcher.shared.wake.notified() => {}
-            () = sleep_until(pause.unwrap_or(now)), if pause.is_some() => {}
+            () = sleep_until(pause.unwrap_or(now).into()), if pause.is_some() => {}
         }
     }
 }
 
 impl Fetcher {
     fn take_events(&mut self, now: Instant) {
-        let events = mem::take(&mut *lock(&self.inbox));
+        let events = self.inbox.take();
         for event in events {
             match event {
                 Event::Fetched(fetched) => self.take_answer(fetched, now),
@@ -166,16 +165,14 @@ impl Fetcher {
         let sent = connection.and_then(|connection| {
             let version = connection.version_of::<FetchRequest>()?.min(version_max);
             let inbox = Arc::clone(&self.inbox);
-            let shared = Arc::clone(&self.shared);
             let wanted = wanted.clone();
             connection.send(&request, terms, move |answer| {
-                lock(&inbox).push(Event::Fetched(Fetched {
+                inbox.push(Event::Fetched(Fetched {
                     broker,
                     wanted,
                     version,
                     answer,
                 }));
-                shared.wake.notify_one();
             })
         });
         if let Err(error) = sent {
@@ -199,7 +196,7 @@ impl Fetcher {
             return;
         }
         let connections = Arc::clone(&self.connections);
-        self.start(async move {
+        self.inbox.start(async move {
             // A failure shows in that no connection is ready; the next attempt pauses by itself.
             let _ = connections.connect(broker, &address).await;
             Event::Dialled(broker)
@@ -231,7 +228,7 @@ impl Fetcher {
                 continue;
             }
             let client = Arc::clone(&self.shared.client.inner);
-            self.start(async move {
+            self.inbox.start(async move {
                 let starts = BTreeMap::from([(partition, start)]);
                 let offset = match resolve(&client, &topic, &starts).await {
                     Ok(offsets) => offsets.get(&partition).copied(),
@@ -256,27 +253,11 @@ impl Fetcher {
         self.is_refreshing = true;
         let client = Arc::clone(&self.shared.client.inner);
         let generation = self.generation;
-        self.start(async move {
+        self.inbox.start(async move {
             if let Err(error) = client.metadata.refresh(generation, false).await {
                 tracing::debug!(%error, "metadata not refreshed");
             }
             Event::Refreshed
         });
     }
-
-    fn start(&self, work: impl Future<Output = Event> + Send + 'static) {
-        let inbox = Arc::clone(&self.inbox);
-        let shared = Arc::clone(&self.shared);
-        tokio::spawn(async move {
-            let event = work.await;
-            lock(&inbox).push(event);
-            shared.wake.notify_one();
-        });
-    }
-}
-
-fn lock(inbox: &Inbox) -> std::sync::MutexGuard<'_, Vec<Event>> {
-    inbox
-        .lock()
-        .expect("no code panics while it holds this lock")
 }

@@ -6,20 +6,22 @@
 //! ```
 //! `unresolved` is in the order of the sequences and holds at most five batches, since the broker remembers as many.
 
+mod repair;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use keylane_protocol::compression::Compression;
 use keylane_protocol::identifiers::{BrokerId, PartitionIndex};
-use keylane_protocol::offset::{ProducerEpoch, Sequence};
-use tokio::time::Instant;
+use keylane_protocol::offset::{Offset, Sequence};
+use std::time::Instant;
 
 use super::verdict::{Answer, Verdict};
 use super::{DeliverySettings, Effects, Identity, Settled, Shared};
 use crate::backoff::pause;
 use crate::producer::accumulator::BatchSerial;
-use crate::producer::batch::{SealedBatch, restamp};
+use crate::producer::batch::SealedBatch;
 use crate::producer::error::{DeliveryError, DeliveryFailure};
 use crate::producer::receipt::BatchOutcome;
 
@@ -249,7 +251,7 @@ impl Lane {
         &mut self,
         index: usize,
         effects: &mut Effects,
-        result: impl FnOnce(&Self) -> Result<Option<keylane_protocol::offset::Offset>, DeliveryError>,
+        result: impl FnOnce(&Self) -> Result<Option<Offset>, DeliveryError>,
     ) {
         let Some(sent) = self.unresolved.remove(index) else {
             return;
@@ -263,100 +265,4 @@ impl Lane {
             });
         }
     }
-
-    /// Gives up what is older than the delivery time-out.
-    pub(super) fn expire(&mut self, shared: &mut Shared<'_>) {
-        let mut index = 0;
-        while let Some(sent) = self.unresolved.get_mut(index) {
-            if sent.deadline > shared.now || sent.is_given_up {
-                index += 1;
-                continue;
-            }
-            let cause = DeliveryFailure::TimedOut {
-                after: shared.settings.delivery_timeout,
-                last: sent.last_failure.take().map(Arc::new),
-            };
-            if !sent.is_under_way {
-                let is_in_doubt = sent.is_in_doubt;
-                self.give_up(index, cause, is_in_doubt, shared.effects);
-                continue;
-            }
-            // The answer is still awaited: only it tells whether the sequence was filled.
-            sent.is_given_up = true;
-            let (serial, outcome) = (sent.serial, Arc::clone(&sent.outcome));
-            shared.effects.settled.push(Settled {
-                serial,
-                outcome,
-                result: Err(self.error(cause, true)),
-            });
-            index += 1;
-        }
-        self.repair_if_drained(shared);
-    }
-
-    /// Goes on once nothing is under way: under a new epoch if a sequence can no longer be filled.
-    pub(super) fn repair_if_drained(&mut self, shared: &mut Shared<'_>) {
-        if self.unresolved.iter().any(|sent| sent.is_under_way) {
-            return;
-        }
-        self.sending_to = None;
-        if self.is_broken {
-            self.give_up_what_is_in_doubt(shared.effects);
-            let Some(identity) = next_identity(self.identity, shared.identity) else {
-                shared.effects.needs_identity = true;
-                return;
-            };
-            self.begin_epoch(identity);
-        }
-        self.phase = if self.unresolved.is_empty() {
-            Phase::Steady
-        } else {
-            Phase::Resending
-        };
-    }
-
-    /// What may be written must not be written again under another epoch, where the broker cannot recognise it.
-    fn give_up_what_is_in_doubt(&mut self, effects: &mut Effects) {
-        while let Some(index) = self.unresolved.iter().position(|sent| sent.is_in_doubt) {
-            let last = self.unresolved[index].last_failure.take();
-            let cause = last.unwrap_or(DeliveryFailure::Dropped);
-            self.give_up(index, cause, true, effects);
-        }
-    }
-
-    fn begin_epoch(&mut self, identity: Identity) {
-        tracing::info!(
-            topic = &*self.topic,
-            partition = %self.partition,
-            epoch = %identity.epoch,
-            "producer goes on under a new epoch"
-        );
-        self.identity = Some(identity);
-        self.is_broken = false;
-        self.next_sequence = Sequence(0);
-        for sent in &mut self.unresolved {
-            let bytes = std::mem::take(&mut sent.bytes);
-            sent.bytes = restamp(bytes, identity, self.next_sequence);
-            self.next_sequence = self.next_sequence.plus(sent.record_count);
-        }
-    }
-
-    pub(super) fn abandon(&mut self, effects: &mut Effects) {
-        while let Some(sent) = self.unresolved.front() {
-            let is_in_doubt = sent.is_in_doubt || sent.is_under_way;
-            self.give_up(0, DeliveryFailure::Dropped, is_in_doubt, effects);
-        }
-    }
-}
-
-/// Returns an identity newer than a lane's: the producer's if another lane was here before, else its next epoch.
-fn next_identity(lane: Option<Identity>, producer: &mut Option<Identity>) -> Option<Identity> {
-    let newest = (*producer)?;
-    if lane != Some(newest) {
-        return Some(newest);
-    }
-    let epoch = ProducerEpoch(newest.epoch.0.checked_add(1)?);
-    let next = Identity { epoch, ..newest };
-    *producer = Some(next);
-    Some(next)
 }

@@ -8,7 +8,7 @@ use std::sync::Mutex;
 
 use bytes::Bytes;
 use keylane_protocol::identifiers::BrokerId;
-use tokio::time::Instant;
+use std::time::Instant;
 
 use super::{BatchRef, Delivery};
 use crate::producer::accumulator::{Accumulator, LaneId};

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use keylane_protocol::compression::Compression;
@@ -15,7 +15,6 @@ use keylane_protocol::offset::ProducerEpoch;
 use keylane_protocol::record_batch::{NewRecord, RecordBatch};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use tokio::time::Instant;
 
 use super::super::{Answer, BatchRef, Delivery, DeliverySettings, Effects, Identity, Situation};
 use super::model::Partition;
@@ -94,7 +93,7 @@ impl World {
         let mut world = Self {
             generator: StdRng::seed_from_u64(seed),
             faults,
-            now: Instant::now(),
+            now: crate::ambient::now(),
             accumulator: Mutex::new(accumulator),
             delivery: delivery(0, seed),
             memory: MEMORY,

@@ -23,7 +23,6 @@ use keylane_protocol::record_batch::NewRecord;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::task::JoinHandle;
 use tokio::task::coop::consume_budget;
-use tokio::time::Instant;
 
 use self::accumulator::{Accumulator, AccumulatorSettings, Appended};
 use self::batch::RecordFields;
@@ -32,7 +31,7 @@ pub use self::config::{Acks, ProducerBuilder};
 pub use self::error::{BuildProducerError, DeliveryError, DeliveryFailure, FlushError, SendError};
 pub use self::receipt::{Receipt, RecordPlace};
 pub use self::record::ProducerRecord;
-use crate::ambient::wall_clock_ms;
+use crate::ambient;
 use crate::client::Client;
 
 /// Sends records. Clones share batches, memory and connections.
@@ -66,7 +65,7 @@ struct Shared {
     waiting_flushes: AtomicUsize,
     is_ending: AtomicBool,
     /// Wakes the sender.
-    wake: Notify,
+    wake: Arc<Notify>,
 }
 
 impl Producer {
@@ -89,7 +88,7 @@ impl Producer {
             waiting_sends: AtomicUsize::new(0),
             waiting_flushes: AtomicUsize::new(0),
             is_ending: AtomicBool::new(false),
-            wake: Notify::new(),
+            wake: Arc::default(),
         });
         let sender = tokio::spawn(sender::run(Arc::clone(&shared), identity));
         Ok(Self {
@@ -186,13 +185,13 @@ impl Producer {
             topic: record.topic,
             partition: record.partition,
             record: NewRecord {
-                timestamp: record.timestamp.unwrap_or_else(wall_clock_ms),
+                timestamp: record.timestamp.unwrap_or_else(ambient::wall_clock_ms),
                 key: record.key,
                 value: record.value,
                 headers: &record.headers,
             },
         };
-        let now = Instant::now();
+        let now = ambient::now();
         let reserve = |bytes: usize| shared.reserve(bytes, permit);
         let appended = shared.lock().append(&fields, now, reserve)?;
         if let Appended::Placed {

@@ -10,8 +10,6 @@ mod current;
 mod error;
 mod fetcher;
 mod positions;
-#[cfg(test)]
-mod positions_tests;
 mod record;
 mod request;
 
@@ -52,7 +50,7 @@ struct Shared {
     positions: Mutex<Positions>,
     is_ending: AtomicBool,
     /// Wakes the fetcher.
-    wake: Notify,
+    wake: Arc<Notify>,
 }
 
 impl Shared {
@@ -69,7 +67,7 @@ impl Reader {
             client,
             positions: Mutex::new(positions),
             is_ending: AtomicBool::new(false),
-            wake: Notify::new(),
+            wake: Arc::default(),
         });
         tokio::spawn(fetcher::run(Arc::clone(&shared)));
         Self {

@@ -1,1 +1,0 @@
-//! Tests of what to fetch next.
