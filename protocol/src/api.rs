@@ -18,6 +18,8 @@ pub enum ApiKey {
     ListOffsets = 2,
     /// Names brokers, topics, partitions and their leaders.
     Metadata = 3,
+    /// Asks which broker coordinates a group.
+    FindCoordinator = 10,
     /// Says which APIs and versions the broker speaks.
     ApiVersions = 18,
     /// Creates topics.
@@ -62,7 +64,7 @@ const fn api(key: ApiKey, name: &'static str, versions: [i16; 2], version_flexib
 }
 
 /// The table, in the order of the keys.
-pub const APIS: [Api; 10] = [
+pub const APIS: [Api; 11] = [
     Api {
         version_offered_min: 0,
         ..api(ApiKey::Produce, "Produce", [3, 11], 9)
@@ -70,6 +72,7 @@ pub const APIS: [Api; 10] = [
     api(ApiKey::Fetch, "Fetch", [4, 17], 12),
     api(ApiKey::ListOffsets, "ListOffsets", [1, 7], 6),
     api(ApiKey::Metadata, "Metadata", [0, 12], 9),
+    api(ApiKey::FindCoordinator, "FindCoordinator", [0, 2], 3),
     api(ApiKey::ApiVersions, "ApiVersions", [0, 4], 3),
     api(ApiKey::CreateTopics, "CreateTopics", [2, 7], 5),
     api(ApiKey::DeleteTopics, "DeleteTopics", [1, 6], 4),
@@ -149,7 +152,7 @@ mod tests {
             assert!(api.version_offered_min <= api.version_min);
             assert!(api.version_min <= api.version_max);
         }
-        assert_eq!(ApiKey::from_code(10), None);
+        assert_eq!(ApiKey::from_code(8), None);
         assert_eq!(ApiKey::from_code(-1), None);
     }
 

@@ -17,6 +17,7 @@ use crate::message::delete_topics::DeleteTopicsRequest;
 use crate::message::describe_cluster::DescribeClusterRequest;
 use crate::message::describe_configs::DescribeConfigsRequest;
 use crate::message::fetch::FetchRequest;
+use crate::message::find_coordinator::FindCoordinatorRequest;
 use crate::message::init_producer_id::InitProducerIdRequest;
 use crate::message::list_offsets::ListOffsetsRequest;
 use crate::message::metadata::MetadataRequest;
@@ -47,6 +48,7 @@ pub const TARGETS: &[Target] = &[
     target("describe_configs", exchange::<DescribeConfigsRequest>),
     target("fetch", exchange::<FetchRequest>),
     target("frame", frame),
+    target("find_coordinator", exchange::<FindCoordinatorRequest>),
     target("init_producer_id", exchange::<InitProducerIdRequest>),
     target("list_offsets", exchange::<ListOffsetsRequest>),
     target("metadata", exchange::<MetadataRequest>),
@@ -134,6 +136,7 @@ pub fn request_body(api: ApiKey, body: Decoder, version: i16) -> Result<(), Deco
         ApiKey::ApiVersions => message::<ApiVersionsRequest>(body, version),
         ApiKey::CreateTopics => message::<CreateTopicsRequest>(body, version),
         ApiKey::DeleteTopics => message::<DeleteTopicsRequest>(body, version),
+        ApiKey::FindCoordinator => message::<FindCoordinatorRequest>(body, version),
         ApiKey::InitProducerId => message::<InitProducerIdRequest>(body, version),
         ApiKey::DescribeConfigs => message::<DescribeConfigsRequest>(body, version),
         ApiKey::DescribeCluster => message::<DescribeClusterRequest>(body, version),

@@ -175,8 +175,8 @@ mod tests {
 
     #[test]
     fn unknown_apis_and_versions_have_a_header_and_an_untouched_body() {
-        let (found, body) = header(10, 4, &[0xff, 0xff, 0, 1, 2]);
-        let unknown = UnsupportedRequest::UnknownApi { api_key: 10 };
+        let (found, body) = header(8, 4, &[0xff, 0xff, 0, 1, 2]);
+        let unknown = UnsupportedRequest::UnknownApi { api_key: 8 };
         assert_eq!((found.supported(), body.remaining()), (Err(unknown), 3));
         let (found, body) = header(18, 77, &[0xff, 0xff, 0, 1, 2]);
         let newer = UnsupportedRequest::UnsupportedVersion {

@@ -17,6 +17,7 @@ use keylane_protocol::message::delete_topics::DeleteTopicsRequest;
 use keylane_protocol::message::describe_cluster::DescribeClusterRequest;
 use keylane_protocol::message::describe_configs::DescribeConfigsRequest;
 use keylane_protocol::message::fetch::FetchRequest;
+use keylane_protocol::message::find_coordinator::FindCoordinatorRequest;
 use keylane_protocol::message::init_producer_id::InitProducerIdRequest;
 use keylane_protocol::message::list_offsets::ListOffsetsRequest;
 use keylane_protocol::message::metadata::MetadataRequest;
@@ -60,7 +61,7 @@ fn pair<R: Request>() -> (ApiKey, [Decode; 2]) {
     (R::API_KEY, [decode::<R>, decode::<R::Response>])
 }
 
-fn messages() -> [(ApiKey, [Decode; 2]); 10] {
+fn messages() -> [(ApiKey, [Decode; 2]); 11] {
     [
         pair::<ApiVersionsRequest>(),
         pair::<CreateTopicsRequest>(),
@@ -68,6 +69,7 @@ fn messages() -> [(ApiKey, [Decode; 2]); 10] {
         pair::<DescribeClusterRequest>(),
         pair::<DescribeConfigsRequest>(),
         pair::<FetchRequest>(),
+        pair::<FindCoordinatorRequest>(),
         pair::<InitProducerIdRequest>(),
         pair::<ListOffsetsRequest>(),
         pair::<MetadataRequest>(),

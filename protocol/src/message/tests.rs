@@ -18,7 +18,7 @@ use super::*;
 use crate::api::APIS;
 use crate::message::{
     api_versions::*, create_topics::*, delete_topics::*, describe_cluster::*, describe_configs::*,
-    fetch::*, init_producer_id::*, list_offsets::*, metadata::*, produce::*,
+    fetch::*, find_coordinator::*, init_producer_id::*, list_offsets::*, metadata::*, produce::*,
 };
 
 /// Values tried per type and version.
@@ -145,6 +145,7 @@ agreement! {
     describe_cluster: DescribeClusterRequest, DescribeClusterResponse;
     describe_configs: DescribeConfigsRequest, DescribeConfigsResponse;
     fetch: FetchRequest, FetchResponse;
+    find_coordinator: FindCoordinatorRequest, FindCoordinatorResponse;
     init_producer_id: InitProducerIdRequest, InitProducerIdResponse;
     list_offsets: ListOffsetsRequest, ListOffsetsResponse;
     metadata: MetadataRequest, MetadataResponse;

@@ -1,0 +1,7 @@
+//! FindCoordinator requests and responses of any version.
+#![no_main]
+
+use keylane_protocol::fuzzing::exchange;
+use keylane_protocol::message::find_coordinator::FindCoordinatorRequest;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| exchange::<FindCoordinatorRequest>(input));
