@@ -13,8 +13,8 @@ use super::begin::{Begun, RefusedRequest};
 use super::{Connection, ConnectionError};
 use crate::handler::fetch::Parking;
 use crate::handler::{
-    api_versions, cluster, describe_configs, fetch, init_producer_id, list_offsets, metadata,
-    topic_changes,
+    api_versions, cluster, describe_configs, fetch, find_coordinator, init_producer_id,
+    list_offsets, metadata, topic_changes,
 };
 
 /// Returns the slices of the answer, none if the client wants none.
@@ -97,6 +97,10 @@ impl Exchange<'_> {
             ApiKey::DeleteTopics => {
                 let request = self.decode(body)?;
                 self.answer(&topic_changes::delete(broker, request, self.version).await)
+            }
+            ApiKey::FindCoordinator => {
+                let request = self.decode(body)?;
+                self.answer(&find_coordinator::answer(&request))
             }
             ApiKey::InitProducerId => {
                 let request = self.decode(body)?;
