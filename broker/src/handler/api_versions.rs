@@ -59,9 +59,9 @@ mod tests {
     }
 
     #[test]
-    fn groups_and_their_coordinators_are_not_offered() {
+    fn groups_are_not_offered_and_only_the_question_for_their_coordinator_is() {
         let offered = ApiVersionsResponse::offering_all().api_keys;
-        for key in 8..=16 {
+        for key in [8, 9, 11, 12, 13, 14, 15, 16] {
             assert!(offered.iter().all(|api| api.api_key != key), "{key}");
         }
     }
