@@ -6,6 +6,8 @@
 
 pub mod producer_state;
 pub mod tail;
+#[cfg(test)]
+pub(crate) mod tests;
 pub mod waiting;
 
 use std::collections::VecDeque;

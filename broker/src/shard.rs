@@ -6,6 +6,8 @@
 pub(crate) mod reports;
 pub(crate) mod request;
 pub(crate) mod run;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
