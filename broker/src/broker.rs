@@ -31,7 +31,7 @@ use crate::partitions::{PartitionMaker, RecoverError};
 use crate::readers::Readers;
 use crate::server::{self, BrokerState, ConnectionSlots, Handover};
 use crate::shard::Shard;
-use crate::shard::reports::{ReportToShards, Reports};
+use crate::shard::reports::{OfflineSwitch, ReportToShards, Reports};
 use crate::shard::request::ShardRequest;
 use crate::shard::run::ShardTask;
 use crate::threads::{self, Ending};
@@ -223,10 +223,11 @@ impl Broker {
         } = opened;
         let (disk, layout) = (Arc::clone(folder.disk()), folder.layout().clone());
         let reports: Vec<Arc<Reports>> = (0..maker.shard_count).map(|_| Arc::default()).collect();
-        let sink = ReportToShards {
-            shards: reports.clone(),
+        let switch = OfflineSwitch {
+            shards: reports.as_slice().into(),
             ending: self.ending.clone(),
         };
+        let sink = ReportToShards(switch.clone());
         let space = Arc::clone(&maker.space);
         let (writer, writer_handle) =
             Writer::start(Arc::clone(&disk), layout.clone(), Arc::clone(&space), sink)?;
@@ -262,7 +263,7 @@ impl Broker {
             space,
             writer: writer_handle,
             ids,
-            ending: self.ending.clone(),
+            switch,
         };
         let closing = self.closing.clone();
         self.threads.push(threads::spawn("topics", move || {
@@ -333,7 +334,7 @@ impl Broker {
             return Err(StopError::Unfinished);
         };
         for seal in partitions.into_iter().flat_map(Partition::into_seals) {
-            write_index(&folder, &seal);
+            write_index(&folder, &seal).map_err(|source| StopError::Disk { source })?;
         }
         folder
             .close()

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use keylane_protocol::identifiers::TopicId;
 use tokio::sync::{mpsc, oneshot};
-use tracing::{debug, error, info};
+use tracing::{debug, info};
 
 use crate::disk::DiskError;
 use crate::entropy::IdSource;
@@ -27,8 +27,9 @@ use crate::partition::SegmentSeal;
 use crate::partition::producer_state::Producers;
 use crate::partitions::PartitionMaker;
 use crate::server::shard_of;
+use crate::shard::reports::OfflineSwitch;
 use crate::shard::request::ShardRequest;
-use crate::threads::{self, Ending};
+use crate::threads;
 use crate::topics::{CreateTopicError, NewTopic, Topic, TopicRules, TopicsImage};
 
 /// What a new topic needs on disk besides its records: folders and a few lines in two small files.
@@ -156,7 +157,7 @@ pub(crate) struct TopicRegistry {
     pub space: Arc<SpaceBudget>,
     pub writer: WriterHandle,
     pub ids: IdSource,
-    pub ending: Ending,
+    pub switch: OfflineSwitch,
 }
 
 impl TopicRegistry {
@@ -179,19 +180,20 @@ impl TopicRegistry {
                     let deleted = self.delete(&topic);
                     let _ = reply.send(self.noted(deleted));
                 }
-                Work::Seal(ended) => write_index(&self.folder, &ended),
+                Work::Seal(ended) => {
+                    if let Err(error) = write_index(&self.folder, &ended) {
+                        self.switch.offline(&error);
+                    }
+                }
             }
         }
         self.folder
     }
 
     fn noted(&self, changed: Changed) -> Changed {
+        // What the next start finds is either state: until then neither may be built on.
         if let Err(ChangeTopicError::Disk { source }) = &changed {
-            error!(error = %source, "the data folder could not be changed");
-            self.ending.fail(format!(
-                "a topic could not be created or deleted on disk ({source}); nothing acknowledged is lost: \
-                 check the disk, then start again"
-            ));
+            self.switch.offline(source);
         }
         changed
     }
@@ -272,8 +274,11 @@ fn stored(topic: &Topic) -> StoredTopic {
     }
 }
 
-/// Writes the index file of a segment, all of which is durable.
-pub(crate) fn write_index(folder: &DataFolder, ended: &SegmentSeal) {
+/// Writes the index file of a segment, all of which is durable; without room for it, it is left out: it is a cache.
+///
+/// # Errors
+/// When the disk fails: a sync may have, and then nobody knows what the segment holds.
+pub(crate) fn write_index(folder: &DataFolder, ended: &SegmentSeal) -> Result<(), DiskError> {
     let path = folder.layout().partition(ended.partition);
     let written = seal(
         &**folder.disk(),
@@ -282,8 +287,10 @@ pub(crate) fn write_index(folder: &DataFolder, ended: &SegmentSeal) {
         ended.last_leader_epoch,
         &ended.producers,
     );
-    // It is a cache: the next start walks the segment instead.
-    if let Err(error) = written {
-        debug!(partition = ?ended.partition, %error, "an index file was not written");
+    match written {
+        Err(DiskError::NoSpace) => Ok(()),
+        // Its topic was deleted meanwhile.
+        Err(DiskError::NotFound) => Ok(()),
+        written => written,
     }
 }

@@ -85,7 +85,7 @@ pub(super) async fn begin(connection: &Connection, frame: Bytes) -> Result<Begun
         });
     }
     let request: ProduceRequest = decode_request_body(body, version)?;
-    let underway = produce::begin(&connection.broker, request, frame_bytes).await;
+    let underway = produce::begin(&connection.broker, request, version, frame_bytes).await;
     Ok(Begun::Produce {
         version,
         correlation_id,

@@ -1,4 +1,6 @@
 //! What a broker says of itself and its cluster: DescribeCluster, and the parts of it in Metadata.
+//!
+//! Authorized operations are never told, as if not asked for: there is no authorizer.
 
 use bytestring::ByteString;
 use keylane_protocol::error_code::ErrorCode;
@@ -24,30 +26,6 @@ pub(crate) struct Identity {
     pub leader_epoch: LeaderEpoch,
 }
 
-/// Every operation on a cluster that Kafka knows and a listener without authorization permits: create, alter, describe,
-/// cluster action, describe configs, alter configs, idempotent write.
-const CLUSTER_OPERATIONS: i32 = 1 << 5 | 1 << 7 | 1 << 8 | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 12;
-
-/// The same for a topic: read, write, create, delete, alter, describe, describe configs, alter configs.
-const TOPIC_OPERATIONS: i32 =
-    1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 10 | 1 << 11;
-
-pub(crate) fn cluster_operations(asked: bool) -> i32 {
-    if asked {
-        CLUSTER_OPERATIONS
-    } else {
-        AUTHORIZED_OPERATIONS_NOT_ASKED
-    }
-}
-
-pub(crate) fn topic_operations(asked: bool) -> i32 {
-    if asked {
-        TOPIC_OPERATIONS
-    } else {
-        AUTHORIZED_OPERATIONS_NOT_ASKED
-    }
-}
-
 /// Returns the answer to DescribeCluster.
 pub(crate) fn answer(
     request: &DescribeClusterRequest,
@@ -71,9 +49,7 @@ pub(crate) fn answer(
             port: i32::from(identity.port),
             ..DescribeClusterBroker::default()
         }],
-        cluster_authorized_operations: cluster_operations(
-            request.include_cluster_authorized_operations,
-        ),
+        cluster_authorized_operations: AUTHORIZED_OPERATIONS_NOT_ASKED,
         ..DescribeClusterResponse::default()
     }
 }

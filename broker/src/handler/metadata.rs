@@ -11,11 +11,8 @@ use keylane_protocol::message::metadata::{
     MetadataResponsePartition, MetadataResponseTopic,
 };
 
-use super::cluster::{Identity, cluster_operations, topic_operations};
+use super::cluster::Identity;
 use crate::topics::{Topic, TopicsImage};
-
-/// The last version that tells what the principal may do with the cluster.
-const VERSION_CLUSTER_OPERATIONS_LAST: i16 = 10;
 
 /// Returns the names that are asked for, permitted to be created, and do not exist.
 pub(crate) fn to_create(request: &MetadataRequest, image: &TopicsImage) -> Vec<String> {
@@ -42,20 +39,16 @@ pub(crate) fn answer(
     identity: &Identity,
     image: &TopicsImage,
 ) -> MetadataResponse {
-    let operations = topic_operations(request.include_topic_authorized_operations);
     let all_asked = match &request.topics {
         None => true,
         Some(topics) => version == 0 && topics.is_empty(),
     };
-    let mut topics: Vec<MetadataResponseTopic> = if all_asked {
+    let topics: Vec<MetadataResponseTopic> = if all_asked {
         image.topics().map(|topic| found(topic, identity)).collect()
     } else {
         let asked = request.topics.iter().flatten();
         asked.map(|topic| one(topic, identity, image)).collect()
     };
-    for topic in topics.iter_mut().filter(|topic| topic.error_code.is_none()) {
-        topic.topic_authorized_operations = operations;
-    }
     MetadataResponse {
         brokers: vec![MetadataResponseBroker {
             node_id: identity.broker_id,
@@ -66,10 +59,6 @@ pub(crate) fn answer(
         cluster_id: Some(identity.cluster_id.clone()),
         controller_id: identity.broker_id,
         topics,
-        cluster_authorized_operations: cluster_operations(
-            request.include_cluster_authorized_operations
-                && version <= VERSION_CLUSTER_OPERATIONS_LAST,
-        ),
         ..MetadataResponse::default()
     }
 }

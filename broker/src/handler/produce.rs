@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use ahash::AHashSet;
 use bytes::Bytes;
 use bytestring::ByteString;
+use keylane_protocol::compression::Compression;
 use keylane_protocol::error_code::ErrorCode;
 use keylane_protocol::identifiers::{PartitionIndex, ProducerId};
 use keylane_protocol::message::produce::{
@@ -29,6 +30,9 @@ use crate::topics::Topic;
 
 /// Ids from here on number batches by other rules, which a plain Produce does not know.
 const ROUTED_PRODUCER_ID_MIN: i64 = 1 << 62;
+
+/// The first version that carries zstd (KIP-110).
+const VERSION_ZSTD: i16 = 7;
 
 /// Where in the response the outcome of a part belongs: topic and partition by their place in the request.
 type Place = (usize, usize);
@@ -62,11 +66,12 @@ impl Fault {
 pub(crate) async fn begin(
     broker: &BrokerState,
     request: ProduceRequest,
+    version: i16,
     frame_bytes: usize,
 ) -> ProduceUnderway {
     let acks = request.acks;
     let refusal = refuse_whole(&request);
-    let mut routes = Routes::new(broker, named_twice(&request));
+    let mut routes = Routes::new(broker, named_twice(&request), version);
     let mut responses = Vec::with_capacity(request.topic_data.len());
     for (topic_place, topic) in request.topic_data.into_iter().enumerate() {
         let known = routes.topic(&topic.name);
@@ -142,15 +147,21 @@ struct Routes<'a> {
     broker: &'a BrokerState,
     topics: arc_swap::Guard<std::sync::Arc<crate::topics::TopicsImage>>,
     named_twice: AHashSet<(ByteString, PartitionIndex)>,
+    version: i16,
     by_shard: BTreeMap<usize, (Vec<Place>, Vec<ShardPart>)>,
 }
 
 impl<'a> Routes<'a> {
-    fn new(broker: &'a BrokerState, named_twice: AHashSet<(ByteString, PartitionIndex)>) -> Self {
+    fn new(
+        broker: &'a BrokerState,
+        named_twice: AHashSet<(ByteString, PartitionIndex)>,
+        version: i16,
+    ) -> Self {
         Self {
             broker,
             topics: broker.topics.load(),
             named_twice,
+            version,
             by_shard: BTreeMap::new(),
         }
     }
@@ -176,6 +187,13 @@ impl<'a> Routes<'a> {
             partition: data.index,
         };
         let batch = check(data.records, topic)?;
+        let compression = batch.header().compression();
+        if compression == Ok(Compression::Zstd) && self.version < VERSION_ZSTD {
+            return Err(Fault::new(
+                ErrorCode::UnsupportedCompressionType,
+                format!("zstd needs Produce version {VERSION_ZSTD}"),
+            ));
+        }
         let shard = self.broker.shard_of(partition);
         let (places, parts) = self.by_shard.entry(shard).or_default();
         places.push(place);

@@ -61,25 +61,36 @@ impl Reports {
     }
 }
 
-/// What the writer's thread calls.
-pub(crate) struct ReportToShards {
-    pub shards: Vec<Arc<Reports>>,
+/// Takes the data folder offline for everybody: nothing more is appended or acknowledged, and the broker has failed.
+#[derive(Clone)]
+pub(crate) struct OfflineSwitch {
+    pub shards: Arc<[Arc<Reports>]>,
     pub ending: Ending,
 }
 
-impl DurableSink for ReportToShards {
-    fn durable(&mut self, shard: usize, ends: Vec<DurableEnd>) {
-        self.shards[shard].add(ends);
-    }
-
-    fn offline(&mut self, error: &DiskError) {
+impl OfflineSwitch {
+    /// Takes the folder offline after an error that leaves it unknown what the disk holds.
+    pub(crate) fn offline(&self, error: &DiskError) {
         error!(%error, "the data folder is offline");
         self.ending.fail(format!(
             "the data folder is offline after a failed write or sync ({error}); nothing acknowledged is lost: \
              check the disk, then start again"
         ));
-        for shard in &self.shards {
+        for shard in &*self.shards {
             shard.offline();
         }
+    }
+}
+
+/// What the writer's thread calls.
+pub(crate) struct ReportToShards(pub OfflineSwitch);
+
+impl DurableSink for ReportToShards {
+    fn durable(&mut self, shard: usize, ends: Vec<DurableEnd>) {
+        self.0.shards[shard].add(ends);
+    }
+
+    fn offline(&mut self, error: &DiskError) {
+        self.0.offline(error);
     }
 }
