@@ -56,7 +56,16 @@ fn impossible_lengths_close_the_connection() {
 #[test]
 fn unknown_apis_and_versions_close_the_connection() {
     let broker = TestBroker::start();
-    for (key, version) in [(10, 0), (-1, 0), (999, 0), (0, 2), (0, 12), (1, 3), (3, 13)] {
+    for (key, version) in [
+        (8, 0),
+        (10, 3),
+        (-1, 0),
+        (999, 0),
+        (0, 2),
+        (0, 12),
+        (1, 3),
+        (3, 13),
+    ] {
         let frame = framed(&header(key, version));
         assert!(send_raw(&broker, &frame).is_closed(), "{key} v{version}");
     }
