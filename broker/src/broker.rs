@@ -16,7 +16,7 @@ use tracing::{info, warn};
 
 use crate::clock::Uptime;
 use crate::config::{BrokerConfig, InvalidConfig};
-use crate::connection::{ReceiveBudget, RequestBudget};
+use crate::connection::{AnswerBudget, ReceiveBudget, RequestBudget};
 use crate::disk::real::RealDisk;
 use crate::disk::{Disk, DiskError};
 use crate::entropy::IdSource;
@@ -250,6 +250,7 @@ impl Broker {
                 config.limits.request_bytes_total_max,
                 config.limits.connection_request_bytes_max,
             ),
+            answers: AnswerBudget::new(config.limits.fetch_bytes_total_max),
             receive_budget: ReceiveBudget::new(config.limits.request_bytes_total_max),
             stopping: self.stopping.clone(),
             config,

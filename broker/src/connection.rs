@@ -24,7 +24,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 use tracing::{debug, error};
 
-pub(crate) use budget::RequestBudget;
+pub(crate) use budget::{AnswerBudget, Held, RequestBudget};
 pub(crate) use metered::ReceiveBudget;
 
 use self::begin::{Begun, RefusedRequest};
@@ -110,6 +110,7 @@ pub(crate) async fn serve(
     let writing = WritingHalf {
         connection: &connection,
         writer,
+        held: Vec::new(),
         queued,
         last_other,
     };
@@ -180,12 +181,13 @@ impl ReadingHalf<'_> {
     async fn take(&mut self, frame: Bytes) -> Result<bool, ConnectionError> {
         let unfinished = self.reader.buffered_bytes();
         self.unfinished.store(unfinished, Ordering::Relaxed);
-        let charge = self.budget.charge(frame.len()).await;
         self.sequence += 1;
-        let begun = begin::begin(self.connection, frame).await?;
-        if !begun.is_fetch() {
+        // Before anything here waits: the parked Fetch may be what it would wait for.
+        if !begin::is_fetch(&frame) {
             self.others.send_replace(self.sequence);
         }
+        let charge = self.budget.charge(frame.len()).await;
+        let begun = begin::begin(self.connection, frame).await?;
         let (answered, until_answered) = oneshot::channel();
         let changes_topics = begun.changes_topics();
         let queued = Queued {
@@ -206,6 +208,8 @@ impl ReadingHalf<'_> {
 struct WritingHalf<'a> {
     connection: &'a Connection,
     writer: FrameWriter<OwnedWriteHalf>,
+    /// What the queued answers hold.
+    held: Vec<Held>,
     queued: mpsc::Receiver<Queued>,
     last_other: watch::Receiver<u64>,
 }
@@ -215,7 +219,8 @@ impl WritingHalf<'_> {
         while let Some(queued) = self.next().await? {
             let sequence = queued.sequence;
             let last_other = self.last_other.clone();
-            let finishing = finish::finish(self.connection, queued.begun, sequence, last_other);
+            let connection = self.connection;
+            let finishing = finish::finish(connection, queued.begun, sequence, last_other);
             let mut finishing = pin!(finishing);
             // Answers that are ready leave together; before waiting, what is ready leaves.
             let at_once = std::future::poll_fn(|context| {
@@ -225,19 +230,20 @@ impl WritingHalf<'_> {
                 })
             })
             .await;
-            let segments = match at_once {
+            let answer = match at_once {
                 Some(answer) => answer?,
                 None => {
-                    flush(self.connection, &mut self.writer).await?;
+                    self.flush().await?;
                     finishing.await?
                 }
             };
-            self.writer.queue(segments);
+            self.writer.queue(answer.segments);
+            self.held.extend(answer.held);
             if self.writer.queued_bytes() > ANSWER_BYTES_QUEUED_MAX {
-                flush(self.connection, &mut self.writer).await?;
+                self.flush().await?;
             }
         }
-        flush(self.connection, &mut self.writer).await?;
+        self.flush().await?;
         Ok(self.writer.shutdown().await?)
     }
 
@@ -245,23 +251,25 @@ impl WritingHalf<'_> {
         if let Ok(queued) = self.queued.try_recv() {
             return Ok(Some(queued));
         }
-        flush(self.connection, &mut self.writer).await?;
+        self.flush().await?;
         Ok(self.queued.recv().await)
     }
-}
 
-/// Sends what is queued, as long as the client takes some of it in time.
-async fn flush(
-    connection: &Connection,
-    writer: &mut FrameWriter<OwnedWriteHalf>,
-) -> Result<(), ConnectionError> {
-    let patience = connection.broker.config.limits.send_timeout;
-    loop {
-        let before = writer.queued_bytes();
-        match timeout(patience, writer.flush()).await {
-            Ok(flushed) => return Ok(flushed?),
-            Err(_) if writer.queued_bytes() == before => return Err(ConnectionError::SendTimeout),
-            Err(_) => {}
+    /// Sends what is queued, as long as the client takes some of it in time.
+    async fn flush(&mut self) -> Result<(), ConnectionError> {
+        let patience = self.connection.broker.config.limits.send_timeout;
+        loop {
+            let before = self.writer.queued_bytes();
+            match timeout(patience, self.writer.flush()).await {
+                Ok(flushed) => {
+                    self.held.clear();
+                    return Ok(flushed?);
+                }
+                Err(_) if self.writer.queued_bytes() == before => {
+                    return Err(ConnectionError::SendTimeout);
+                }
+                Err(_) => {}
+            }
         }
     }
 }

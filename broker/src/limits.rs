@@ -6,6 +6,13 @@ use std::time::Duration;
 
 use crate::config::Fault;
 
+/// The most topics, partitions or resources that one request names; the connection of a longer one is closed. Answers
+/// are a few hundred bytes for each.
+pub(crate) const REQUEST_ITEMS_MAX: usize = 100_000;
+
+/// How much a Fetch gets of each partition when the answers of all connections have reached their bound.
+pub(crate) const FETCH_BYTES_AT_BOUND: usize = 64 << 10;
+
 /// The most requests that wait in a shard's mailbox; at the bound connections stop reading.
 pub(crate) const SHARD_MAILBOX_MAX: usize = 1024;
 
@@ -74,6 +81,9 @@ pub struct Limits {
     pub send_timeout: Duration,
     /// The most record bytes in one answer to Fetch, whatever the client asks for. Kafka's `fetch.max.bytes`.
     pub fetch_bytes_max: usize,
+    /// The most record bytes in answers of all connections that were not taken yet; at the bound a Fetch gets little, so
+    /// that clients who do not take their answers cannot fill the memory, nor stop the others.
+    pub fetch_bytes_total_max: usize,
     /// The longest a Fetch waits, whatever the client asks for.
     pub fetch_wait_max: Duration,
     /// The most partitions of all topics together; at the bound CreateTopics is refused.
@@ -103,6 +113,7 @@ impl Default for Limits {
             receive_timeout: Duration::from_secs(60),
             send_timeout: Duration::from_secs(60),
             fetch_bytes_max: 55 * MEBIBYTE,
+            fetch_bytes_total_max: 512 * MEBIBYTE,
             fetch_wait_max: Duration::from_secs(60),
             partitions_max: 10_000,
             tail_bytes_per_shard: 64 * MEBIBYTE,

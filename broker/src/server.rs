@@ -20,7 +20,7 @@ pub(crate) use slots::ConnectionSlots;
 
 use self::slots::Slot;
 use crate::config::BrokerConfig;
-use crate::connection::{self, ReceiveBudget, RequestBudget};
+use crate::connection::{self, AnswerBudget, ReceiveBudget, RequestBudget};
 use crate::handler::cluster::Identity;
 use crate::handler::init_producer_id::ProducerIds;
 use crate::log::TopicPartition;
@@ -45,6 +45,7 @@ pub(crate) struct BrokerState {
     pub producer_ids: ProducerIds,
     pub request_budget: RequestBudget,
     pub receive_budget: ReceiveBudget,
+    pub answers: AnswerBudget,
     /// Cancelled when no further request may be read.
     pub stopping: CancellationToken,
 }
@@ -118,7 +119,7 @@ pub(crate) async fn accept(
             }
         };
         let Some(slot) = slots.take(peer.ip()) else {
-            warn!(%peer, "a connection was closed at once: too many connections");
+            debug!(%peer, "a connection was closed at once: too many connections");
             continue;
         };
         let Ok(stream) = stream.set_nodelay(true).and_then(|()| stream.into_std()) else {

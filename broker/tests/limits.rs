@@ -9,7 +9,9 @@ use bytestring::ByteString;
 use keylane_protocol::error_code::ErrorCode;
 use keylane_protocol::message::api_versions::ApiVersionsRequest;
 use keylane_protocol::message::fetch::FetchRequest;
-use kit::{Client, TestBroker, fetch_request};
+use keylane_protocol::message::metadata::{MetadataRequest, MetadataRequestTopic};
+use keylane_protocol::message::produce::ProduceRequest;
+use kit::{Client, TestBroker, batch, fetch_request, produce_request, values};
 use tokio::time::Instant;
 
 fn is_served(client: &mut Client) -> bool {
@@ -101,9 +103,9 @@ fn a_client_that_never_reads_costs_its_own_connection_only() {
         .set_write_timeout(Some(Duration::from_millis(200)))
         .expect("a timeout can be set");
     // All topics, again and again, until no more fits anywhere between the two.
-    let request = keylane_protocol::message::metadata::MetadataRequest {
+    let request = MetadataRequest {
         topics: None,
-        ..Default::default()
+        ..MetadataRequest::default()
     };
     let frame = keylane_protocol::frame::request_frame(&request, 9, 1, None)
         .expect("encodes")
@@ -174,4 +176,57 @@ fn requests_of_one_connection_have_a_share_and_others_are_served() {
     for id in ids {
         busy.receive::<FetchRequest>(12, id);
     }
+}
+
+#[test]
+fn a_request_that_fills_its_connections_share_does_not_wait_for_a_parked_fetch() {
+    let broker = TestBroker::start_with(|config| {
+        config.limits.connection_request_bytes_max = 1024;
+    });
+    broker.create_topic("t", 1);
+    let mut client = broker.connect();
+    let started = Instant::now();
+    let parked = client.send(&fetch_request("t", 0, 0, 15_000), 12);
+    let produce = produce_request("t", 0, batch(&["x".repeat(2000)]), -1);
+    let produced = client.send(&produce, 9);
+    client.receive::<FetchRequest>(12, parked);
+    client.receive::<ProduceRequest>(9, produced);
+    assert!(started.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
+fn when_answers_fill_their_bound_a_fetch_gets_little_but_never_nothing() {
+    let broker = TestBroker::start_with(|config| config.limits.fetch_bytes_total_max = 1);
+    broker.create_topic("t", 1);
+    let mut client = broker.connect();
+    for _ in 0..20 {
+        client.produce("t", 0, batch(&["x".repeat(10_000)]));
+    }
+    let mut next = 0;
+    while next < 20 {
+        let fetched = client.fetch("t", 0, next, 1000);
+        let count = i64::try_from(values(&fetched).len()).expect("few");
+        assert!((1..=6).contains(&count), "{count} of 10 kB each");
+        next += count;
+    }
+}
+
+#[test]
+fn a_request_that_names_too_much_closes_its_connection() {
+    let broker = TestBroker::start();
+    let request = |count: usize| MetadataRequest {
+        topics: Some(vec![
+            MetadataRequestTopic {
+                name: Some("t".into()),
+                ..MetadataRequestTopic::default()
+            };
+            count
+        ]),
+        ..MetadataRequest::default()
+    };
+    let mut client = broker.connect();
+    let response = client.ask(&request(50_000), 9);
+    assert_eq!(response.topics.len(), 1, "each name is answered once");
+    client.send(&request(100_001), 9);
+    assert!(client.is_closed());
 }

@@ -12,6 +12,7 @@ use keylane_protocol::primitive::{DecodeError, Decoder};
 
 use super::Connection;
 use crate::handler::produce::{self, ProduceUnderway};
+use crate::limits::REQUEST_ITEMS_MAX;
 
 /// A request that ends the connection: the client and this broker do not understand each other.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +21,18 @@ pub(super) enum RefusedRequest {
     Undecodable(#[from] DecodeError),
     #[error(transparent)]
     Unsupported(#[from] UnsupportedRequest),
+    #[error(
+        "the request names {count} topics, partitions or resources, at most {REQUEST_ITEMS_MAX} are served"
+    )]
+    TooManyItems { count: usize },
+}
+
+/// Refuses a request that names too much: its answer would be much larger than itself.
+pub(super) fn check_items(count: usize) -> Result<(), RefusedRequest> {
+    if count > REQUEST_ITEMS_MAX {
+        return Err(RefusedRequest::TooManyItems { count });
+    }
+    Ok(())
 }
 
 /// A request whose order is fixed.
@@ -42,16 +55,6 @@ pub(super) enum Begun {
 }
 
 impl Begun {
-    pub(super) fn is_fetch(&self) -> bool {
-        matches!(
-            self,
-            Self::Waiting {
-                api: ApiKey::Fetch,
-                ..
-            }
-        )
-    }
-
     pub(super) fn changes_topics(&self) -> bool {
         matches!(
             self,
@@ -61,6 +64,11 @@ impl Begun {
             }
         )
     }
+}
+
+/// Tells whether a frame holds a Fetch, by its first two bytes.
+pub(super) fn is_fetch(frame: &Bytes) -> bool {
+    frame.starts_with(&ApiKey::Fetch.code().to_be_bytes())
 }
 
 /// Begins the request in a frame.
@@ -85,6 +93,11 @@ pub(super) async fn begin(connection: &Connection, frame: Bytes) -> Result<Begun
         });
     }
     let request: ProduceRequest = decode_request_body(body, version)?;
+    let partitions = request
+        .topic_data
+        .iter()
+        .map(|topic| topic.partition_data.len());
+    check_items(request.topic_data.len() + partitions.sum::<usize>())?;
     let underway = produce::begin(&connection.broker, request, version, frame_bytes).await;
     Ok(Begun::Produce {
         version,

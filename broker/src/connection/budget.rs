@@ -1,4 +1,4 @@
-//! How many bytes of requests may be in memory: of one connection, and of all together.
+//! How many bytes of requests may be in memory: of one connection, and of all together; and how many of answers.
 //!
 //! At either bound the connection is not read. A request larger than a connection's share is taken alone, so that no
 //! bound ever makes a permitted request impossible.
@@ -71,6 +71,39 @@ impl ConnectionBudget {
     }
 }
 
+/// The record bytes in answers that all connections may hold.
+#[derive(Debug)]
+pub(crate) struct AnswerBudget {
+    total: Arc<Semaphore>,
+}
+
+/// The record bytes of one answer; given back when dropped.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl AnswerBudget {
+    pub(crate) fn new(total_max: usize) -> Self {
+        Self {
+            total: semaphore(clamp(total_max)),
+        }
+    }
+
+    /// Adds bytes to what an answer holds; returns false if there is no room. Never waits: the bytes of an answer are
+    /// given back when its client takes it, which it may never do.
+    pub(crate) fn hold(&self, bytes: usize, held: &mut Held) -> bool {
+        let Ok(more) = Arc::clone(&self.total).try_acquire_many_owned(clamp(bytes)) else {
+            return false;
+        };
+        match &mut held.permit {
+            Some(permit) => permit.merge(more),
+            None => held.permit = Some(more),
+        }
+        true
+    }
+}
+
 fn clamp(bytes: usize) -> u32 {
     const MAX: u32 = i32::MAX.unsigned_abs();
     u32::try_from(bytes).unwrap_or(MAX).min(MAX)
@@ -106,6 +139,17 @@ mod tests {
         assert!(fits(&budget, 1).await.is_none());
         drop(large);
         assert!(fits(&budget, 1).await.is_some());
+    }
+
+    #[test]
+    fn answers_hold_what_they_were_given_until_they_are_taken() {
+        let budget = AnswerBudget::new(100);
+        let mut first = Held::default();
+        assert!(budget.hold(60, &mut first) && budget.hold(40, &mut first));
+        let mut second = Held::default();
+        assert!(!budget.hold(1, &mut second) && budget.hold(0, &mut second));
+        drop(first);
+        assert!(budget.hold(100, &mut second));
     }
 
     #[tokio::test]

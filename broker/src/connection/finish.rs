@@ -5,28 +5,49 @@ use keylane_protocol::api::ApiKey;
 use keylane_protocol::frame::{
     decode_request_body, response_frame, unsupported_api_versions_frame,
 };
+use keylane_protocol::message::create_topics::CreateTopicsRequest;
+use keylane_protocol::message::delete_topics::DeleteTopicsRequest;
+use keylane_protocol::message::describe_configs::DescribeConfigsRequest;
+use keylane_protocol::message::fetch::FetchRequest;
+use keylane_protocol::message::list_offsets::ListOffsetsRequest;
+use keylane_protocol::message::metadata::MetadataRequest;
 use keylane_protocol::message::{Request, Response};
 use keylane_protocol::primitive::Decoder;
 use tokio::sync::watch;
 
-use super::begin::{Begun, RefusedRequest};
-use super::{Connection, ConnectionError};
+use super::begin::{Begun, RefusedRequest, check_items};
+use super::{Connection, ConnectionError, Held};
 use crate::handler::fetch::Parking;
 use crate::handler::{
     api_versions, cluster, describe_configs, fetch, find_coordinator, init_producer_id,
     list_offsets, metadata, topic_changes,
 };
 
-/// Returns the slices of the answer, none if the client wants none.
+/// An answer's frame, and the record bytes it counts.
+pub(super) struct Answer {
+    pub segments: Vec<Bytes>,
+    pub held: Option<Held>,
+}
+
+impl Answer {
+    fn of(segments: Vec<Bytes>) -> Self {
+        Self {
+            segments,
+            held: None,
+        }
+    }
+}
+
+/// Returns the answer, empty if the client wants none.
 pub(super) async fn finish(
     connection: &Connection,
     begun: Begun,
     sequence: u64,
     last_other: watch::Receiver<u64>,
-) -> Result<Vec<Bytes>, ConnectionError> {
+) -> Result<Answer, ConnectionError> {
     match begun {
         Begun::UnknownApiVersions { correlation_id } => {
-            Ok(unsupported_api_versions_frame(correlation_id))
+            Ok(Answer::of(unsupported_api_versions_frame(correlation_id)))
         }
         Begun::Produce {
             version,
@@ -36,11 +57,12 @@ pub(super) async fn finish(
             let wants_answer = underway.wants_answer();
             let response = underway.finish().await;
             if wants_answer {
-                return Ok(response_frame(&response, version, correlation_id)?);
+                let frame = response_frame(&response, version, correlation_id)?;
+                return Ok(Answer::of(frame));
             }
             match crate::handler::produce::first_fault(&response) {
                 Some(reason) => Err(ConnectionError::UnacknowledgedProduce { reason }),
-                None => Ok(Vec::new()),
+                None => Ok(Answer::of(Vec::new())),
             }
         }
         Begun::Waiting {
@@ -57,7 +79,7 @@ pub(super) async fn finish(
             if api == ApiKey::Fetch {
                 return exchange.fetch(body, sequence, last_other).await;
             }
-            exchange.serve(api, body).await
+            Ok(Answer::of(exchange.serve(api, body).await?))
         }
     }
 }
@@ -79,7 +101,8 @@ impl Exchange<'_> {
                 self.answer(&api_versions::answer(&request, self.version))
             }
             ApiKey::Metadata => {
-                let request = self.decode(body)?;
+                let request: MetadataRequest = self.decode(body)?;
+                check_items(request.topics.as_ref().map_or(0, Vec::len))?;
                 let failed = topic_changes::create_missing(broker, &request).await;
                 let image = broker.topics.load();
                 let mut response = metadata::answer(&request, self.version, &identity(), &image);
@@ -87,15 +110,19 @@ impl Exchange<'_> {
                 self.answer(&response)
             }
             ApiKey::ListOffsets => {
-                let request = self.decode(body)?;
+                let request: ListOffsetsRequest = self.decode(body)?;
+                let partitions = request.topics.iter().map(|topic| topic.partitions.len());
+                check_items(request.topics.len() + partitions.sum::<usize>())?;
                 self.answer(&list_offsets::answer(broker, &request, self.version).await)
             }
             ApiKey::CreateTopics => {
-                let request = self.decode(body)?;
+                let request: CreateTopicsRequest = self.decode(body)?;
+                check_items(request.topics.len())?;
                 self.answer(&topic_changes::create(broker, request).await)
             }
             ApiKey::DeleteTopics => {
-                let request = self.decode(body)?;
+                let request: DeleteTopicsRequest = self.decode(body)?;
+                check_items(request.topics.len() + request.topic_names.len())?;
                 self.answer(&topic_changes::delete(broker, request, self.version).await)
             }
             ApiKey::FindCoordinator => {
@@ -107,7 +134,8 @@ impl Exchange<'_> {
                 self.answer(&init_producer_id::answer(&request, &broker.producer_ids))
             }
             ApiKey::DescribeConfigs => {
-                let request = self.decode(body)?;
+                let request: DescribeConfigsRequest = self.decode(body)?;
+                check_items(request.resources.len())?;
                 let image = broker.topics.load();
                 self.answer(&describe_configs::answer(&request, &broker.config, &image))
             }
@@ -124,8 +152,10 @@ impl Exchange<'_> {
         body: Decoder,
         sequence: u64,
         last_other: watch::Receiver<u64>,
-    ) -> Result<Vec<Bytes>, ConnectionError> {
-        let request = self.decode(body)?;
+    ) -> Result<Answer, ConnectionError> {
+        let request: FetchRequest = self.decode(body)?;
+        let partitions = request.topics.iter().map(|topic| topic.partitions.len());
+        check_items(request.topics.len() + partitions.sum::<usize>())?;
         let parking = Parking {
             connection: self.connection.id,
             wake: &self.connection.wake,
@@ -133,7 +163,11 @@ impl Exchange<'_> {
             last_other,
         };
         let broker = &self.connection.broker;
-        self.answer(&fetch::answer(broker, &request, self.version, parking).await)
+        let (response, held) = fetch::answer(broker, &request, self.version, parking).await;
+        Ok(Answer {
+            segments: self.answer(&response)?,
+            held: Some(held),
+        })
     }
 
     fn decode<R: Request>(&self, body: Decoder) -> Result<R, RefusedRequest> {

@@ -2,6 +2,7 @@
 //!
 //! Every entry has a known source: the schema's default stops the Java client.
 
+use ahash::AHashSet;
 use bytestring::ByteString;
 use keylane_protocol::error_code::ErrorCode;
 use keylane_protocol::message::create_topics::CreatableTopicConfigs;
@@ -23,7 +24,13 @@ pub(crate) fn answer(
     config: &BrokerConfig,
     image: &TopicsImage,
 ) -> DescribeConfigsResponse {
-    let results = request.resources.iter().map(|resource| {
+    // Each once: a short name stands for all of its settings.
+    let mut seen = AHashSet::new();
+    let resources = request
+        .resources
+        .iter()
+        .filter(|resource| seen.insert((resource.resource_type, &*resource.resource_name)));
+    let results = resources.map(|resource| {
         let outcome = match resource.resource_type {
             RESOURCE_TYPE_TOPIC => of_topic(&resource.resource_name, config, image),
             RESOURCE_TYPE_BROKER => of_broker(&resource.resource_name, config),

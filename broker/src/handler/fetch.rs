@@ -17,6 +17,8 @@ use keylane_protocol::primitive::Records;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{Duration, Instant, sleep_until};
 
+use crate::connection::Held;
+use crate::limits::FETCH_BYTES_AT_BOUND;
 use crate::log::TopicPartition;
 use crate::partition::tail::ReadLimit;
 use crate::partition::waiting::ConnectionId;
@@ -44,12 +46,13 @@ pub(crate) async fn answer(
     request: &FetchRequest,
     version: i16,
     mut parking: Parking<'_>,
-) -> FetchResponse {
+) -> (FetchResponse, Held) {
     if let Some(error_code) = refuse_whole(request) {
-        return FetchResponse {
+        let refused = FetchResponse {
             error_code,
             ..FetchResponse::default()
         };
+        return (refused, Held::default());
     }
     let wait_max = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
     let deadline = Instant::now() + wait_max.min(broker.config.limits.fetch_wait_max);
@@ -59,7 +62,7 @@ pub(crate) async fn answer(
         let fetch = Fetch::plan(broker, request, version);
         let (response, gathered) = fetch.run(&parking, bytes_min, is_last).await;
         if is_last || gathered.bytes >= bytes_min || gathered.is_due() {
-            return response;
+            return (response, gathered.held);
         }
         tokio::select! {
             biased;
@@ -107,6 +110,7 @@ fn refuse_whole(request: &FetchRequest) -> Option<ErrorCode> {
 #[derive(Default)]
 struct Gathered {
     bytes: usize,
+    held: Held,
     has_error: bool,
     /// A reader that is behind the tail gets what there is: its segment may end before enough bytes.
     is_behind: bool,
@@ -225,7 +229,7 @@ impl<'a> Fetch<'a> {
             gathered.is_behind |=
                 matches!(&outcome, Ok(read) if matches!(read.found, ReadFound::OnDisk(_)));
             let read = match outcome {
-                Ok(read) => self.load(read, limit).await,
+                Ok(read) => self.load(read, limit, &mut gathered.held).await,
                 Err(error) => Err(error),
             };
             gathered.has_error |= read.is_err();
@@ -237,13 +241,19 @@ impl<'a> Fetch<'a> {
     }
 
     /// Gets the record bytes of one partition, from memory or disk, within what is left of the request.
-    async fn load(&self, read: PartitionRead, limit: ReadLimit) -> Result<Loaded, ReadError> {
+    async fn load(
+        &self,
+        read: PartitionRead,
+        mut limit: ReadLimit,
+        held: &mut Held,
+    ) -> Result<Loaded, ReadError> {
+        let wanted = read.found.bytes().min(limit.bytes_max);
+        if !self.broker.answers.hold(wanted, held) {
+            limit.bytes_max = limit.bytes_max.min(FETCH_BYTES_AT_BOUND);
+        }
         let records = match read.found {
             ReadFound::Nothing => Records::default(),
-            ReadFound::Recent(recent) if recent.bytes <= limit.bytes_max || limit.at_least_one => {
-                recent.slices.into_iter().collect()
-            }
-            ReadFound::Recent(_) => Records::default(),
+            ReadFound::Recent(recent) => recent.within(limit).into_iter().collect(),
             ReadFound::OnDisk(_) if limit.bytes_max == 0 => Records::default(),
             ReadFound::OnDisk(place) => self.broker.readers.read(place, limit).await?,
         };

@@ -10,7 +10,7 @@ use keylane_protocol::error_code::ErrorCode;
 use keylane_protocol::identifiers::ProducerId;
 use keylane_protocol::message::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
 use keylane_protocol::offset::ProducerEpoch;
-use tracing::warn;
+use tracing::debug;
 
 /// The ids of one start of the broker.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ pub(crate) fn answer(request: &InitProducerIdRequest, ids: &ProducerIds) -> Init
         ..InitProducerIdResponse::default()
     };
     if let Some(transactional_id) = &request.transactional_id {
-        warn!(%transactional_id, "a client asks for transactions, which do not exist yet");
+        debug!(%transactional_id, "a client asks for transactions, which do not exist yet");
         // The one code that every client takes as final: there is no message in this answer.
         return refused(ErrorCode::TransactionalIdAuthorizationFailed);
     }

@@ -3,6 +3,7 @@
 //! Pure: which topics are to be created first is found by [`to_create`], done by the caller, and [`answer`] then reads
 //! the next image.
 
+use ahash::AHashSet;
 use bytestring::ByteString;
 use keylane_protocol::error_code::ErrorCode;
 use keylane_protocol::identifiers::{PartitionIndex, TopicId, TopicName};
@@ -46,8 +47,13 @@ pub(crate) fn answer(
     let topics: Vec<MetadataResponseTopic> = if all_asked {
         image.topics().map(|topic| found(topic, identity)).collect()
     } else {
+        // Each once: a short name repeated could stand for a topic of many partitions.
+        let mut seen = AHashSet::new();
         let asked = request.topics.iter().flatten();
-        asked.map(|topic| one(topic, identity, image)).collect()
+        asked
+            .filter(|topic| seen.insert((topic.name.as_deref(), topic.topic_id)))
+            .map(|topic| one(topic, identity, image))
+            .collect()
     };
     MetadataResponse {
         brokers: vec![MetadataResponseBroker {

@@ -44,6 +44,25 @@ pub struct TailRead {
     pub bytes: usize,
 }
 
+impl TailRead {
+    /// Keeps the first whole batches that fit the limit.
+    #[must_use]
+    pub fn within(mut self, limit: ReadLimit) -> Vec<Bytes> {
+        let mut kept = 0;
+        let mut bytes = 0;
+        for batch in self.slices.chunks(2) {
+            let size: usize = batch.iter().map(Bytes::len).sum();
+            if bytes + size > limit.bytes_max && !(kept == 0 && limit.at_least_one) {
+                break;
+            }
+            bytes += size;
+            kept += batch.len();
+        }
+        self.slices.truncate(kept);
+        self.slices
+    }
+}
+
 /// The recent batches of many partitions `P`.
 #[derive(Debug)]
 pub struct Tail<P> {
@@ -219,6 +238,25 @@ mod tests {
         assert_eq!(read(&tail, 10, 40, limit(250, false)), 200);
         assert_eq!(read(&tail, 10, 40, limit(50, false)), 0);
         assert_eq!(read(&tail, 10, 40, limit(50, true)), 100);
+    }
+
+    #[test]
+    fn a_read_can_be_cut_to_fewer_whole_batches() {
+        let read = |limit| {
+            let read = filled().read(1, Offset(10), Offset(40), LIMIT);
+            read.expect("within the run").within(limit).len()
+        };
+        let limit = |bytes_max, at_least_one| ReadLimit {
+            bytes_max,
+            at_least_one,
+        };
+        assert_eq!(
+            read(limit(250, false)),
+            4,
+            "two slices of each of two batches"
+        );
+        assert_eq!(read(limit(50, false)), 0);
+        assert_eq!(read(limit(50, true)), 2);
     }
 
     #[test]
