@@ -1,12 +1,34 @@
 //! Keylane and Kafka client: producer, reader and admin, in pure Rust on tokio.
 //!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use keylane_client::{Client, ProducerRecord, StartAt};
+//!
+//! let client = Client::connect("localhost:9092").await?;
+//! let producer = client.producer().build().await?;
+//! let receipt = producer.send(ProducerRecord::to("orders").key("k").value("v")).await?;
+//! let place = receipt.await?; // durable from here on
+//! producer.close().await?;
+//!
+//! let mut reader = client.reader().topic("orders", StartAt::Earliest).build().await?;
+//! let record = reader.next().await?;
+//! assert_eq!(record.key.as_deref(), Some(&b"k"[..]));
+//! # Ok(()) }
+//! ```
+//!
+//! It speaks Kafka's protocol, so it works with Keylane and with Apache Kafka. Errors are one enum per operation and say
+//! whether trying again may help and whether the outcome is unknown. Memory, queues and answers have bounds. Dropping a
+//! future leaves nothing half-done.
+//!
 //! ```text
 //! client.rs     the entry                     connection/  one pipelined connection per broker
 //! producer/     records in                    metadata/    who leads what
 //! reader/       records out                   offsets.rs   offsets by place or time
 //! admin/        topics, settings, cluster     backoff.rs   pauses between attempts
 //! ```
-//! What decides (`producer::{accumulator, delivery}`, `reader::positions`, `metadata::view`) does no I/O and reads no clock.
+//!
+//! What decides (`producer::{accumulator, delivery}`, `reader::positions`, `metadata::view`) does no I/O, reads no clock
+//! and is tested without a runtime; `producer::sender` and `reader::fetcher` act.
 
 mod address;
 mod admin;

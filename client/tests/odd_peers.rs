@@ -6,8 +6,8 @@ mod peer;
 use std::time::Duration;
 
 use keylane_client::{
-    Acks, Client, ConnectError, DeliveryError, DeliveryFailure, ErrorCode, Offset, Producer,
-    ProducerRecord, ReadError, Reader, SendError, StartAt,
+    Acks, Client, ConnectError, DeliveryError, DeliveryFailure, ErrorCode, MetadataError, Offset,
+    Producer, ProducerRecord, ReadError, Reader, SendError, StartAt,
 };
 
 use self::peer::{Action, Peer};
@@ -190,6 +190,48 @@ async fn memory_bounds_what_is_held_and_a_dropped_send_leaves_nothing() {
     assert!(taken < 200, "nothing ever waited");
     producer.close().await.expect("all written");
     assert_eq!(peer.values(0).len(), taken);
+}
+
+#[tokio::test]
+async fn what_would_have_to_wait_is_not_taken_by_try_send() {
+    let peer = Peer::start(TOPIC, 1).await;
+    let client = client(&peer).await;
+    let producer = client.producer().memory_bytes(2048).batch_size_bytes(1024);
+    let producer = producer
+        .max_record_bytes(1024)
+        .linger(Duration::from_secs(60));
+    let producer = producer.build().await.expect("a producer");
+    let record = ProducerRecord::to(TOPIC).partition(0).value(&[0; 500]);
+    assert!(
+        producer.try_send(&record).expect("right").is_none(),
+        "the topic is not known yet"
+    );
+    drop(producer.send(record.clone()).await.expect("taken"));
+    let mut taken = 1;
+    while let Some(receipt) = producer.try_send(&record).expect("right") {
+        drop(receipt);
+        taken += 1;
+        assert!(taken < 10, "memory has no bound");
+    }
+    producer.close().await.expect("all written");
+    assert_eq!(peer.values(0).len(), taken);
+}
+
+#[tokio::test]
+async fn names_that_no_topic_can_have_are_refused_at_once() {
+    let peer = Peer::start(TOPIC, 1).await;
+    let producer = producer(&client(&peer).await).await;
+    for name in ["", "../x", "a b"] {
+        let refused = producer.send(ProducerRecord::to(name).value("v")).await;
+        let is_named = matches!(
+            refused,
+            Err(SendError::Metadata(MetadataError::InvalidName(_)))
+        );
+        assert!(is_named, "{refused:?}");
+    }
+    let unknown = producer.send(ProducerRecord::to("absent").value("v")).await;
+    let error = unknown.expect_err("no such topic").to_string();
+    assert!(error.contains("absent"), "{error}");
 }
 
 #[tokio::test]

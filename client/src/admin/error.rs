@@ -156,7 +156,9 @@ fn is_code_of_unknown_outcome(code: ErrorCode) -> bool {
 fn is_answer_lost(source: &MetadataError) -> bool {
     match source {
         MetadataError::Unreachable { last } => last.is_outcome_unknown(),
-        MetadataError::UnknownTopic { .. } | MetadataError::TopicRefused { .. } => false,
+        MetadataError::InvalidName(_)
+        | MetadataError::UnknownTopic { .. }
+        | MetadataError::TopicRefused { .. } => false,
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use arc_swap::ArcSwap;
 use bytestring::ByteString;
 use keylane_protocol::error_code::ErrorCode;
-use keylane_protocol::identifiers::BrokerId;
+use keylane_protocol::identifiers::{BrokerId, InvalidTopicName, TopicName};
 use keylane_protocol::message::metadata::{
     MetadataRequest, MetadataRequestTopic, MetadataResponse,
 };
@@ -23,6 +23,9 @@ use crate::limits::UNKNOWN_TOPIC_PATIENCE;
 /// Why nothing is known of the cluster or of a topic.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum MetadataError {
+    /// The name cannot be that of a topic.
+    #[error(transparent)]
+    InvalidName(#[from] InvalidTopicName),
     /// No broker could be reached.
     #[error("no broker of the cluster can be reached; the last one tried: {last}")]
     Unreachable {
@@ -51,7 +54,7 @@ impl MetadataError {
     pub fn is_retriable(&self) -> bool {
         match self {
             Self::Unreachable { last } => last.is_retriable(),
-            Self::UnknownTopic { .. } => false,
+            Self::InvalidName(_) | Self::UnknownTopic { .. } => false,
             Self::TopicRefused { code, .. } => code.is_retriable(),
         }
     }
@@ -98,6 +101,7 @@ impl MetadataCache {
         name: &str,
         may_create: bool,
     ) -> Result<Arc<TopicView>, MetadataError> {
+        TopicName::new(name)?;
         self.want(name);
         let patience = Instant::now() + UNKNOWN_TOPIC_PATIENCE;
         let mut view = self.view();

@@ -54,11 +54,12 @@ impl Lane {
             };
             self.begin_epoch(identity);
         }
-        self.phase = if self.unresolved.is_empty() {
-            Phase::Steady
+        if self.unresolved.is_empty() {
+            self.phase = Phase::Steady;
+            self.not_before = None;
         } else {
-            Phase::Resending
-        };
+            self.phase = Phase::Resending;
+        }
     }
 
     /// What may be written must not be written again under another epoch, where the broker cannot recognise it.
