@@ -1,13 +1,15 @@
 //! Workloads, checks and measurements for Keylane, and an embedded cluster for tests.
 //!
 //! ```text
-//! options.rs    what can be asked                workload/     what is sent
-//! flights.rs    the real input                   schedule.rs   when
-//! load/         producers and readers            verify/       what must have been read
-//! null_broker/  the yardstick                    probe.rs      what disk and loopback give
-//! process.rs    servers as child processes       proc_stat.rs  what they cost
-//! latency.rs    distributions                    machine.rs    where it was measured
-//! clock.rs      the one clock                embedded.rs    a cluster for tests
+//! run.rs        options in, report out           options.rs    what can be asked
+//! tour.rs       what is run by default           scenario.rs   one workload with all its settings
+//! measure/      slots A B B A of a scenario      report/       table, JSON, picture
+//! workload/     what is sent                     flights.rs    the real input
+//! schedule.rs   when                             load/         producers and readers
+//! verify/       what must have been read         null_broker/  the yardstick
+//! probe.rs      what disk and loopback give      process.rs    servers as child processes
+//! proc_stat.rs  what they cost                   machine.rs    where it was measured
+//! embedded.rs   a cluster for tests              latency.rs, clock.rs, progress.rs
 //! ```
 
 pub mod clock;
@@ -16,13 +18,21 @@ pub mod flights;
 pub mod latency;
 pub mod load;
 pub mod machine;
+pub mod measure;
 pub mod null_broker;
 pub mod options;
 pub mod probe;
 pub mod proc_stat;
 pub mod process;
+mod progress;
+pub mod report;
+mod run;
+pub mod scenario;
 pub mod schedule;
+pub mod tour;
 pub mod verify;
 pub mod workload;
 
 pub use embedded::{EmbeddedCluster, EmbeddedError};
+pub use measure::BenchError;
+pub use run::run;

@@ -1,0 +1,346 @@
+//! One scenario, measured: slots of cluster and null broker alternate A B B A, then the sink; everything the cluster
+//! acknowledged is read back and verified after each of its slots.
+
+mod error;
+mod side;
+mod topic;
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use self::error::BenchError;
+pub(crate) use self::error::{load_error, machine};
+use self::side::{SideSum, Slot};
+use crate::latency::Latencies;
+use crate::load::{LoadPlan, Pace, read_back, run_load, runtime};
+use crate::null_broker::{NullBrokerArguments, NullMode, NullStatistics};
+use crate::options::Durability;
+use crate::probe::{probe_fdatasync, probe_round_trip};
+use crate::proc_stat::ProcessCounters;
+use crate::process::Server;
+use crate::progress::Progress;
+use crate::report::{Limit, ScenarioReport};
+use crate::scenario::Scenario;
+use crate::verify::Verdict;
+use crate::workload::Workload;
+
+/// Below this multiple of the null broker's throughput, what the generator reaches against a sink bounds the figures.
+const GENERATOR_ROOM: f64 = 1.3;
+
+/// How long each probe runs, before the slots and after them.
+const PROBE: Duration = Duration::from_millis(400);
+
+/// What a record of one KiB is on the wire with request and batch around it, about.
+const OVERHEAD_BYTES: usize = 160;
+
+/// The least and the most bytes that a null broker's file has.
+const NULL_FILE_BYTES: [u64; 2] = [128 << 20, 2 << 30];
+
+/// Measures scenarios, one after the other.
+#[derive(Debug)]
+pub struct Measurer<'a> {
+    /// The `keylane` program.
+    pub program: &'a Path,
+    /// Where servers keep their data.
+    pub folder: &'a Path,
+    /// The cluster to measure; `None` starts one.
+    pub connect: Option<&'a str>,
+    /// Whether only limits are measured.
+    pub limit_only: bool,
+    /// The most bytes that a slot sends.
+    pub slot_bytes_max: u64,
+    /// Shows how far it is.
+    pub progress: &'a Progress,
+}
+
+/// The sums of a scenario under way.
+#[derive(Default)]
+struct Sums {
+    cluster: SideSum,
+    null: SideSum,
+    sink: SideSum,
+    fdatasync: Latencies,
+    round_trip: Latencies,
+    verify: Verdict,
+}
+
+impl Measurer<'_> {
+    /// Measures a scenario.
+    ///
+    /// # Errors
+    /// When something other than the verification fails.
+    pub fn measure(&self, scenario: &Scenario) -> Result<ScenarioReport, BenchError> {
+        let workload = Arc::new(scenario.workload()?);
+        let mut sums = Sums::default();
+        self.probe(scenario, &mut sums)?;
+        let broker = self.start_broker()?;
+        let address = match (&broker, self.connect) {
+            (Some(broker), _) => Some(broker.address().to_owned()),
+            (None, connect) => connect.map(str::to_owned),
+        };
+        let process = broker.as_ref().map(Server::id);
+        let slots: &[Option<NullMode>] = match address {
+            Some(_) => {
+                let null = Some(null_mode(scenario));
+                &[None, null, null, None, Some(NullMode::Sink)]
+            }
+            None => &[Some(null_mode(scenario)), Some(NullMode::Sink)],
+        };
+        for (number, slot) in slots.iter().enumerate() {
+            match (slot, &address) {
+                (Some(mode), _) => self.null_slot(scenario, &workload, *mode, &mut sums)?,
+                (None, Some(address)) => {
+                    let topic = format!("bench-{}-{}-{number}", scenario.name, std::process::id());
+                    let plan = self.plan(scenario, &workload, address, &topic);
+                    self.cluster_slot(scenario, &plan, process, &mut sums)?;
+                }
+                (None, None) => {}
+            }
+        }
+        if let Some(broker) = broker {
+            broker.stop()?;
+            remove(&self.folder.join("broker"))?;
+        }
+        self.probe(scenario, &mut sums)?;
+        Ok(self.report(scenario, sums))
+    }
+
+    fn start_broker(&self) -> Result<Option<Server>, BenchError> {
+        if self.connect.is_some() || self.limit_only {
+            return Ok(None);
+        }
+        let data = self.folder.join("broker");
+        let mut arguments: Vec<OsString> = [
+            "broker",
+            "--id",
+            "1",
+            "--port",
+            "0",
+            "--until-stdin-closes",
+            "--data",
+        ]
+        .map(OsString::from)
+        .into();
+        arguments.push(data.into());
+        let server = Server::start("broker", self.program, arguments, self.folder)?;
+        Ok(Some(server))
+    }
+
+    fn plan(
+        &self,
+        scenario: &Scenario,
+        workload: &Arc<Workload>,
+        address: &str,
+        topic: &str,
+    ) -> LoadPlan {
+        LoadPlan {
+            address: address.to_owned(),
+            topic: topic.to_owned(),
+            workload: Arc::clone(workload),
+            producers: scenario.producers,
+            readers: scenario.readers,
+            pace: scenario.pace,
+            acks: scenario.acks,
+            batch_size_bytes: scenario.batch_size_bytes,
+            linger: scenario.linger,
+            warm_up: scenario.warm_up,
+            duration: scenario.duration,
+            bytes_max: if workload.count(0).is_some() {
+                u64::MAX
+            } else {
+                self.slot_bytes_max
+            },
+        }
+    }
+
+    /// Runs a load against the cluster, reads everything back, and removes the topic.
+    fn cluster_slot(
+        &self,
+        scenario: &Scenario,
+        plan: &LoadPlan,
+        process: Option<u32>,
+        sums: &mut Sums,
+    ) -> Result<(), BenchError> {
+        self.progress.note(&format!("{}: cluster", scenario.title));
+        // A cluster that is not ours may not know the setting.
+        let durability = self.connect.is_none().then_some(scenario.durability);
+        let runtime = runtime().map_err(|source| machine("make a runtime", source))?;
+        runtime.block_on(topic::create(plan, durability))?;
+        let mut slot = self.run_slot(scenario, plan, process)?;
+        self.progress
+            .note(&format!("{}: reading back", scenario.title));
+        let found = runtime.block_on(read_back(plan));
+        let found = found.map_err(|source| load_error(&scenario.title, source))?;
+        slot.batches = found.batches;
+        slot.batch_records = found.records;
+        slot.batch_bytes = found.bytes;
+        sums.verify
+            .add(&found.finish(&plan.workload, &slot.outcome.sent));
+        if let Some(live) = &slot.outcome.live {
+            sums.verify.add(live);
+        }
+        runtime.block_on(topic::delete(plan))?;
+        sums.cluster.add(slot);
+        Ok(())
+    }
+
+    /// Runs a load against a null broker or a sink.
+    fn null_slot(
+        &self,
+        scenario: &Scenario,
+        workload: &Arc<Workload>,
+        mode: NullMode,
+        sums: &mut Sums,
+    ) -> Result<(), BenchError> {
+        let is_sink = mode == NullMode::Sink;
+        // A reader of a sink would wait for ever; a schedule says nothing about a ceiling.
+        if is_sink && matches!(scenario.pace, Pace::Rate(_)) {
+            return Ok(());
+        }
+        let name = if is_sink { "sink" } else { "null broker" };
+        self.progress.note(&format!("{}: {name}", scenario.title));
+        let data = self.folder.join("null");
+        std::fs::create_dir_all(&data).map_err(|source| machine("make a folder", source))?;
+        let [least, most] = NULL_FILE_BYTES;
+        let arguments = NullBrokerArguments {
+            mode,
+            folder: data.clone(),
+            partitions: scenario.partitions,
+            capacity_bytes: (self.slot_bytes_max + self.slot_bytes_max / 8).clamp(least, most),
+            port: 0,
+        };
+        let arguments = serde_json::to_string(&arguments)
+            .map_err(|error| machine("describe a null broker", error.into()))?;
+        let arguments = ["bench", "null-broker", &arguments].map(OsString::from);
+        let server = Server::start("null broker", self.program, arguments, self.folder)?;
+        let mut plan = self.plan(scenario, workload, server.address(), "null");
+        if is_sink {
+            plan.readers = 0;
+        }
+        let mut slot = self.run_slot(scenario, &plan, Some(server.id()))?;
+        let lines = server.stop()?;
+        let statistics = lines
+            .last()
+            .and_then(|line| serde_json::from_str(line).ok());
+        let statistics: NullStatistics = statistics.unwrap_or_default();
+        slot.fsyncs = (!is_sink).then_some(statistics.syncs);
+        slot.batches = statistics.batches;
+        slot.batch_records = slot.outcome.sent.iter().map(|sent| sent.count).sum();
+        slot.batch_bytes = slot.outcome.bytes_sent;
+        remove(&data)?;
+        let sum = if is_sink {
+            &mut sums.sink
+        } else {
+            &mut sums.null
+        };
+        sum.add(slot);
+        Ok(())
+    }
+
+    fn run_slot(
+        &self,
+        scenario: &Scenario,
+        plan: &LoadPlan,
+        process: Option<u32>,
+    ) -> Result<Slot, BenchError> {
+        let counters = |process: Option<u32>| {
+            let counters = process.and_then(|id| ProcessCounters::read(id).ok());
+            counters.unwrap_or_default()
+        };
+        let own = Some(std::process::id());
+        let mut before = [ProcessCounters::default(); 2];
+        let mut after = [ProcessCounters::default(); 2];
+        let outcome = run_load(
+            plan,
+            &Arc::default(),
+            || before = [counters(process), counters(own)],
+            || after = [counters(process), counters(own)],
+        );
+        let outcome = outcome.map_err(|source| load_error(&scenario.title, source))?;
+        Ok(Slot {
+            outcome,
+            server: process.map(|_| after[0].since(&before[0])),
+            generator: after[1].since(&before[1]),
+            ..Slot::default()
+        })
+    }
+
+    fn probe(&self, scenario: &Scenario, sums: &mut Sums) -> Result<(), BenchError> {
+        if !scenario.has_probes {
+            return Ok(());
+        }
+        self.progress.note(&format!("{}: probes", scenario.title));
+        let bytes = 1024 + OVERHEAD_BYTES;
+        let syncs = probe_fdatasync(self.folder, bytes, PROBE);
+        sums.fdatasync
+            .add(&syncs.map_err(|source| machine("write and sync a file", source))?);
+        let trips = probe_round_trip(bytes, PROBE);
+        sums.round_trip
+            .add(&trips.map_err(|source| machine("use the loopback interface", source))?);
+        Ok(())
+    }
+
+    fn report(&self, scenario: &Scenario, sums: Sums) -> ScenarioReport {
+        let cluster = sums.cluster.side("broker");
+        let null = sums.null.side("null_broker");
+        let sink = sums.sink.side("sink");
+        let has_probes = scenario.has_probes;
+        let fdatasync = has_probes.then(|| sums.fdatasync.summary());
+        let round_trip = has_probes.then(|| sums.round_trip.summary());
+        let limit_latency = match (fdatasync, round_trip, &null) {
+            (Some(sync), Some(trip), _) => Some([sync.p50 + trip.p50, sync.p99 + trip.p99]),
+            (_, _, Some(null)) => {
+                let publish = null.latency_ms.publish;
+                Some([publish.p50, publish.p99])
+            }
+            _ => None,
+        };
+        let publish = cluster.as_ref().map(|side| side.latency_ms.publish);
+        let latencies = publish.zip(limit_latency);
+        let rate = |side: &crate::report::Side| side.throughput.records_per_second;
+        let null_rate = null.as_ref().map(rate).filter(|&rate| rate > 0.0);
+        let sink_rate = sink.as_ref().map(rate);
+        let limit = Limit {
+            throughput_ratio: cluster
+                .as_ref()
+                .map(rate)
+                .zip(null_rate)
+                .map(|(a, b)| a / b),
+            latency_p50_ratio: latencies.map(|(ours, [p50, _])| ours.p50 / p50),
+            latency_p99_ratio: latencies.map(|(ours, [_, p99])| ours.p99 / p99),
+            latency_against: if has_probes {
+                "a lone fdatasync and a loopback round trip"
+            } else {
+                "the null broker"
+            },
+            generator_bound: sink_rate
+                .zip(null_rate)
+                .is_some_and(|(sink, null)| sink < GENERATOR_ROOM * null),
+        };
+        ScenarioReport {
+            name: scenario.name.clone(),
+            title: scenario.title.clone(),
+            config: scenario.config(),
+            cluster,
+            null_broker: null,
+            sink,
+            fdatasync_ms: fdatasync,
+            round_trip_ms: round_trip,
+            limit,
+            verify: sums.verify,
+        }
+    }
+}
+
+fn null_mode(scenario: &Scenario) -> NullMode {
+    match scenario.durability {
+        Durability::Fsync => NullMode::Durable,
+        Durability::PageCache => NullMode::PageCache,
+    }
+}
+
+fn remove(folder: &Path) -> Result<(), BenchError> {
+    std::fs::remove_dir_all(folder).map_err(|source| machine("remove a folder of its own", source))
+}

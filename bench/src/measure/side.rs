@@ -1,0 +1,136 @@
+//! Adds up the slots of one side of a comparison.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::latency::Latencies;
+use crate::load::LoadOutcome;
+use crate::proc_stat::ProcessCounters;
+use crate::report::{LatencyMs, Side, Throughput, quotient};
+
+/// What one slot measured.
+#[derive(Debug, Default)]
+pub(super) struct Slot {
+    pub(super) outcome: LoadOutcome,
+    /// What the server used; `None` if it is not on this machine.
+    pub(super) server: Option<ProcessCounters>,
+    pub(super) generator: ProcessCounters,
+    pub(super) fsyncs: Option<u64>,
+    pub(super) batches: u64,
+    pub(super) batch_records: u64,
+    pub(super) batch_bytes: u64,
+}
+
+/// The sum of slots.
+#[derive(Debug, Default)]
+pub(super) struct SideSum {
+    rates: Vec<f64>,
+    records: u64,
+    bytes: u64,
+    measured: Duration,
+    publish: Latencies,
+    end_to_end: Latencies,
+    server: Option<ProcessCounters>,
+    generator: ProcessCounters,
+    fsyncs: Option<u64>,
+    batches: u64,
+    batch_records: u64,
+    batch_bytes: u64,
+    first_failure: Option<String>,
+}
+
+impl SideSum {
+    pub(super) fn add(&mut self, slot: Slot) {
+        let outcome = slot.outcome;
+        let rate = Throughput::over(outcome.records, outcome.bytes, outcome.measured);
+        self.rates.push(rate.megabytes_per_second);
+        self.records += outcome.records;
+        self.bytes += outcome.bytes;
+        self.measured += outcome.measured;
+        self.publish.add(&outcome.publish);
+        self.end_to_end.add(&outcome.end_to_end);
+        if let Some(server) = slot.server {
+            self.server.get_or_insert_default().add(&server);
+        }
+        self.generator.add(&slot.generator);
+        if let Some(fsyncs) = slot.fsyncs {
+            *self.fsyncs.get_or_insert_default() += fsyncs;
+        }
+        self.batches += slot.batches;
+        self.batch_records += slot.batch_records;
+        self.batch_bytes += slot.batch_bytes;
+        self.first_failure = self.first_failure.take().or(outcome.first_failure);
+    }
+
+    /// Returns the figures, `None` if no slot was run; the server is called `process`.
+    pub(super) fn side(self, process: &str) -> Option<Side> {
+        if self.rates.is_empty() {
+            return None;
+        }
+        let gigabytes = quotient(self.bytes, 1_000_000_000).max(f64::MIN_POSITIVE);
+        let per_gigabyte =
+            |counters: &ProcessCounters| counters.processor.as_secs_f64() / gigabytes;
+        let mut processors = BTreeMap::new();
+        processors.insert("generator".to_owned(), per_gigabyte(&self.generator));
+        if let Some(server) = &self.server {
+            processors.insert(process.to_owned(), per_gigabyte(server));
+        }
+        let has_batches = self.batches > 0;
+        let has_bytes = self.bytes > 0;
+        Some(Side {
+            throughput: Throughput::over(self.records, self.bytes, self.measured),
+            slots_megabytes_per_second: self.rates,
+            latency_ms: LatencyMs {
+                publish: self.publish.summary(),
+                end_to_end: (self.end_to_end.count() > 0).then(|| self.end_to_end.summary()),
+            },
+            cpu_seconds_per_gb: processors,
+            bytes_written_per_byte: self
+                .server
+                .filter(|server| server.bytes_written > 0 && has_bytes)
+                .map(|server| quotient(server.bytes_written, self.bytes)),
+            write_calls: self.server.map(|server| server.write_calls),
+            fsyncs: self.fsyncs,
+            records_per_batch: has_batches.then(|| quotient(self.batch_records, self.batches)),
+            bytes_per_batch: has_batches.then(|| quotient(self.batch_bytes, self.batches)),
+            first_failure: self.first_failure,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_are_added_over_their_measured_time() {
+        let slot = |records, millis| Slot {
+            outcome: LoadOutcome {
+                records,
+                bytes: records * 1_000,
+                measured: Duration::from_millis(millis),
+                ..LoadOutcome::default()
+            },
+            server: Some(ProcessCounters {
+                processor: Duration::from_millis(30),
+                bytes_written: records * 1_100,
+                write_calls: 1,
+            }),
+            batches: 10,
+            batch_records: records,
+            batch_bytes: records * 1_000,
+            ..Slot::default()
+        };
+        let mut sum = SideSum::default();
+        sum.add(slot(1_000, 100));
+        sum.add(slot(3_000, 100));
+        let side = sum.side("broker").expect("two slots");
+        assert!((side.throughput.records_per_second - 20_000.0).abs() < 1.0);
+        assert!((side.slots_megabytes_per_second[1] - 30.0).abs() < 0.01);
+        // 60 ms for 4 MB.
+        assert!((side.cpu_seconds_per_gb["broker"] - 15.0).abs() < 0.01);
+        assert!((side.bytes_written_per_byte.expect("told") - 1.1).abs() < 0.01);
+        assert_eq!(side.records_per_batch, Some(200.0));
+        assert!(SideSum::default().side("broker").is_none());
+    }
+}

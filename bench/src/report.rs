@@ -1,0 +1,258 @@
+//! What a run found. Everything that is printed comes from here, and is written as JSON under names that stay.
+
+mod svg;
+mod table;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Serialize;
+
+pub use self::svg::write_svg;
+pub use self::table::write_table;
+use crate::latency::LatencySummary;
+use crate::machine::Machine;
+use crate::scenario::ScenarioConfig;
+use crate::verify::Verdict;
+
+/// A whole run. The fields above `scenarios` are those of the headline, the verdict's counts of all scenarios.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Report {
+    /// The version of the program.
+    pub version: String,
+    /// What it was measured on.
+    pub machine: Machine,
+    /// Of the headline.
+    pub throughput: Throughput,
+    /// Of all scenarios together.
+    pub verify: Verdict,
+    /// Of the headline.
+    pub latency_ms: LatencyMs,
+    /// Of the headline, by process.
+    pub cpu_seconds_per_gb: BTreeMap<String, f64>,
+    /// Throughput of the headline; latency of one record in flight, if that was measured.
+    pub limit: Limit,
+    /// Each scenario.
+    pub scenarios: Vec<ScenarioReport>,
+    /// How long everything took.
+    pub seconds: f64,
+    /// Whether every acknowledged record was read once, in order, unaltered, and every record was acknowledged.
+    pub is_clean: bool,
+    /// The last line printed.
+    pub verdict: String,
+}
+
+/// Records and bytes per second.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Throughput {
+    /// Records acknowledged per second.
+    pub records_per_second: f64,
+    /// Their keys and values, in 10^6 bytes per second.
+    pub megabytes_per_second: f64,
+}
+
+/// Latencies from the intended send time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct LatencyMs {
+    /// Until the acknowledgement.
+    pub publish: LatencySummary,
+    /// Until a reader has the record; absent without readers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end_to_end: Option<LatencySummary>,
+}
+
+/// How close to the limit.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Limit {
+    /// Our throughput by that of the null broker; absent if it was not run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub throughput_ratio: Option<f64>,
+    /// Our median latency by that of the limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub latency_p50_ratio: Option<f64>,
+    /// Our 99th percentile by that of the limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub latency_p99_ratio: Option<f64>,
+    /// What the limit of latency is.
+    pub latency_against: &'static str,
+    /// Whether the null broker was so close to what the generator can send at all (its throughput against a sink is
+    /// below 1.3 times the null broker's) that throughput says more about the generator.
+    pub generator_bound: bool,
+}
+
+/// A scenario's figures.
+#[derive(Clone, Debug, Serialize)]
+pub struct ScenarioReport {
+    /// The scenario's name.
+    pub name: String,
+    /// What it is, for people.
+    pub title: String,
+    /// Its settings.
+    pub config: ScenarioConfig,
+    /// The cluster; absent if only the limit was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<Side>,
+    /// The null broker.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub null_broker: Option<Side>,
+    /// The generator against a sink.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sink: Option<Side>,
+    /// A lone fdatasync of as many bytes as a batch of the scenario has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fdatasync_ms: Option<LatencySummary>,
+    /// A round trip over the loopback interface with as many bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub round_trip_ms: Option<LatencySummary>,
+    /// The ratios.
+    pub limit: Limit,
+    /// What was read back from the cluster.
+    pub verify: Verdict,
+}
+
+/// One side of a comparison, over all of its slots.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Side {
+    /// Over the measured time of all slots.
+    pub throughput: Throughput,
+    /// Throughput of each slot, in the order in which they ran, in 10^6 bytes per second.
+    pub slots_megabytes_per_second: Vec<f64>,
+    /// Latencies of all slots.
+    pub latency_ms: LatencyMs,
+    /// By process: `broker` or `null_broker`, and `generator`.
+    pub cpu_seconds_per_gb: BTreeMap<String, f64>,
+    /// What the server wrote to disk per byte of keys and values; absent if the kernel does not tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes_written_per_byte: Option<f64>,
+    /// The server's calls that write, files and sockets, in the measured time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub write_calls: Option<u64>,
+    /// The server's calls of fdatasync, warm-up included; absent if it does not tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fsyncs: Option<u64>,
+    /// Records per stored batch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub records_per_batch: Option<f64>,
+    /// Bytes per stored batch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes_per_batch: Option<f64>,
+    /// The first failure of a record that was not acknowledged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_failure: Option<String>,
+}
+
+impl Throughput {
+    /// Returns records and bytes over a time.
+    #[must_use]
+    pub fn over(records: u64, bytes: u64, time: Duration) -> Self {
+        Self {
+            records_per_second: quotient(records, 1) / time.as_secs_f64(),
+            megabytes_per_second: quotient(bytes, 1_000_000) / time.as_secs_f64(),
+        }
+    }
+}
+
+/// Returns one number by another, 0 by 0 being 0.
+#[must_use]
+#[allow(clippy::cast_precision_loss, reason = "reports show a few digits")]
+pub fn quotient(dividend: u64, divisor: u64) -> f64 {
+    if dividend == 0 {
+        0.0
+    } else {
+        dividend as f64 / divisor as f64
+    }
+}
+
+impl Report {
+    /// Fills in what the whole run says, from its scenarios; `headline` and `latency` name those at the top.
+    pub fn summarize(&mut self, headline: &str, latency: &str) {
+        let named = |name: &str| self.scenarios.iter().find(|found| found.name == name);
+        if let Some(top) = named(headline).or(self.scenarios.first()) {
+            let side = top.cluster.as_ref().or(top.null_broker.as_ref());
+            if let Some(side) = side {
+                self.throughput = side.throughput;
+                self.latency_ms = side.latency_ms;
+                self.cpu_seconds_per_gb = side.cpu_seconds_per_gb.clone();
+            }
+            self.limit = top.limit.clone();
+            let null = top.null_broker.as_ref();
+            let cpu = null.and_then(|null| null.cpu_seconds_per_gb.get("null_broker"));
+            if let Some(&cpu) = cpu {
+                self.cpu_seconds_per_gb
+                    .insert("null_broker".to_owned(), cpu);
+            }
+        }
+        if let Some(found) = named(latency) {
+            self.limit.latency_p50_ratio = found.limit.latency_p50_ratio;
+            self.limit.latency_p99_ratio = found.limit.latency_p99_ratio;
+            self.limit.latency_against = found.limit.latency_against;
+        }
+        let mut verify = Verdict::default();
+        let mut failure = None;
+        for scenario in &self.scenarios {
+            verify.add(&scenario.verify);
+            let side = scenario.cluster.as_ref();
+            failure = failure.or_else(|| side.and_then(|side| side.first_failure.clone()));
+        }
+        self.is_clean = verify.is_clean() && failure.is_none();
+        self.verify = verify;
+        self.verdict = self.verdict_line(failure.as_deref());
+    }
+
+    fn verdict_line(&self, failure: Option<&str>) -> String {
+        let Verdict {
+            read,
+            lost,
+            duplicated,
+            reordered,
+            altered,
+            misplaced,
+            ..
+        } = self.verify;
+        let mut line = if self.scenarios.iter().any(|found| found.cluster.is_some()) {
+            let word = if self.is_clean { "PASSED" } else { "FAILED" };
+            format!(
+                "{word}: {lost} lost, {duplicated} duplicated, {reordered} reordered, {altered} altered, \
+                 {misplaced} misplaced of {} records read back",
+                table::grouped(quotient(read, 1))
+            )
+        } else {
+            "limits only: nothing was verified".to_owned()
+        };
+        if let Some(failure) = failure {
+            line.push_str(&format!("; not acknowledged: {failure}"));
+        }
+        for scenario in &self.scenarios {
+            if let Some(ratio) = scenario
+                .limit
+                .throughput_ratio
+                .filter(|_| is_paced_flat_out(scenario))
+            {
+                let mark = if scenario.limit.generator_bound {
+                    " (generator-bound)"
+                } else {
+                    ""
+                };
+                line.push_str(&format!(
+                    "; {} {ratio:.2} of the limit{mark}",
+                    scenario.name
+                ));
+            }
+        }
+        if let Some(ratio) = self.limit.latency_p50_ratio {
+            line.push_str(&format!(
+                "; latency p50 {ratio:.2} x of {}",
+                self.limit.latency_against
+            ));
+        }
+        line
+    }
+}
+
+/// Returns whether throughput was what the cluster could do, not what it was asked to.
+fn is_paced_flat_out(scenario: &ScenarioReport) -> bool {
+    !scenario.config.pace.contains("schedule")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,181 @@
+//! The report as plain text, aligned, one line per scenario.
+
+use std::io::{self, Write};
+
+use super::{Report, ScenarioReport, Side};
+use crate::latency::LatencySummary;
+
+/// The columns' heads, two lines each; numbers stand right, the first column left.
+const HEADS: [[&str; 2]; 9] = [
+    ["workload", ""],
+    ["", "records/s"],
+    ["", "MB/s"],
+    ["limit", "MB/s"],
+    ["of the", "limit"],
+    ["publish ms", "p50 / p99"],
+    ["limit ms", "p50 / p99"],
+    ["CPU s/GB", "ours / limit"],
+    ["records", "per batch"],
+];
+
+/// Writes the table, notes and the verdict.
+///
+/// # Errors
+/// When the output does not take it.
+pub fn write_table(report: &Report, output: &mut dyn Write) -> io::Result<()> {
+    let machine = &report.machine;
+    writeln!(
+        output,
+        "keylane {} on {} core(s) of {}, Linux {}, {:.1} GiB, {}\n",
+        report.version,
+        machine.cores,
+        machine.processor,
+        machine.kernel,
+        super::quotient(machine.memory_bytes, 1 << 30),
+        machine.filesystem,
+    )?;
+    let mut lines: Vec<Vec<String>> = vec![heads(0), heads(1)];
+    lines.extend(report.scenarios.iter().map(cells));
+    write_aligned(&lines, output)?;
+    write_notes(report, output)?;
+    writeln!(output, "\n{}", report.verdict)
+}
+
+fn heads(line: usize) -> Vec<String> {
+    HEADS.iter().map(|head| head[line].to_owned()).collect()
+}
+
+fn cells(scenario: &ScenarioReport) -> Vec<String> {
+    let ours = scenario.cluster.as_ref();
+    let null = scenario.null_broker.as_ref();
+    let shown = ours.or(null);
+    let text = |cell: Option<String>| cell.unwrap_or_else(|| "-".to_owned());
+    let mark = if scenario.limit.generator_bound {
+        "*"
+    } else {
+        ""
+    };
+    let limit_latency = match (&scenario.fdatasync_ms, &scenario.round_trip_ms) {
+        (Some(sync), Some(trip)) => Some(pair(sync.p50 + trip.p50, sync.p99 + trip.p99)),
+        _ => null.map(|null| latency(&null.latency_ms.publish)),
+    };
+    let ratio = scenario.limit.throughput_ratio;
+    vec![
+        scenario.title.clone(),
+        text(shown.map(|side| grouped(side.throughput.records_per_second))),
+        text(shown.map(|side| decimal(side.throughput.megabytes_per_second))),
+        text(null.map(|side| decimal(side.throughput.megabytes_per_second))),
+        text(ratio.map(|ratio| format!("{ratio:.2}{mark}"))),
+        text(shown.map(|side| latency(&side.latency_ms.publish))),
+        text(limit_latency),
+        text(processors(ours, null)),
+        text(shown.and_then(|side| side.records_per_batch).map(decimal)),
+    ]
+}
+
+fn processors(ours: Option<&Side>, null: Option<&Side>) -> Option<String> {
+    let of = |side: Option<&Side>, name| {
+        let side = side?;
+        side.cpu_seconds_per_gb.get(name).copied().map(decimal)
+    };
+    let ours = of(ours, "broker");
+    let null = of(null, "null_broker");
+    if ours.is_none() && null.is_none() {
+        return None;
+    }
+    let text = |cell: Option<String>| cell.unwrap_or_else(|| "-".to_owned());
+    Some(format!("{} / {}", text(ours), text(null)))
+}
+
+fn latency(summary: &LatencySummary) -> String {
+    pair(summary.p50, summary.p99)
+}
+
+fn pair(first: f64, second: f64) -> String {
+    format!("{} / {}", decimal(first), decimal(second))
+}
+
+/// Returns a number with three digits that matter, or all before the point.
+pub(super) fn decimal(number: f64) -> String {
+    match number {
+        number if number >= 100.0 => grouped(number),
+        number if number >= 10.0 => format!("{number:.1}"),
+        number => format!("{number:.2}"),
+    }
+}
+
+/// Returns a number without fraction, in groups of three digits.
+pub(super) fn grouped(number: f64) -> String {
+    let digits = format!("{number:.0}");
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+fn write_aligned(lines: &[Vec<String>], output: &mut dyn Write) -> io::Result<()> {
+    let width = |column: usize| {
+        let cells = lines.iter().map(|cells| cells[column].chars().count());
+        cells.max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..HEADS.len()).map(width).collect();
+    for (number, cells) in lines.iter().enumerate() {
+        let mut line = format!("{:<width$}", cells[0], width = widths[0]);
+        for (cell, width) in cells.iter().zip(&widths).skip(1) {
+            line.push_str(&format!("  {cell:>width$}"));
+        }
+        writeln!(output, "{}", line.trim_end())?;
+        if number == 1 {
+            let total: usize = widths.iter().map(|width| width + 2).sum();
+            writeln!(output, "{}", "-".repeat(total - 2))?;
+        }
+    }
+    Ok(())
+}
+
+fn write_notes(report: &Report, output: &mut dyn Write) -> io::Result<()> {
+    writeln!(output)?;
+    if report
+        .scenarios
+        .iter()
+        .any(|found| found.null_broker.is_some())
+    {
+        writeln!(
+            output,
+            "The limit is the null broker (one thread: CRC, one write, one fdatasync, answers) under the same load \
+             in the same run;"
+        )?;
+        writeln!(
+            output,
+            "for one record in flight, latency: a lone fdatasync and a loopback round trip together. \
+             * generator-bound."
+        )?;
+    }
+    for scenario in &report.scenarios {
+        if let Some(found) = scenario
+            .cluster
+            .as_ref()
+            .and_then(|side| side.latency_ms.end_to_end)
+        {
+            let null = scenario
+                .null_broker
+                .as_ref()
+                .and_then(|side| side.latency_ms.end_to_end);
+            let null = null.map_or_else(String::new, |null| format!(" (limit {})", latency(&null)));
+            writeln!(
+                output,
+                "{}: until the reader has it, p50 / p99 {} ms{null}",
+                scenario.title,
+                latency(&found)
+            )?;
+        }
+    }
+    for offence in &report.verify.first {
+        writeln!(output, "{offence}")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,145 @@
+//! What is printed is in the JSON, under the names that were promised.
+
+use super::*;
+use crate::options::BenchOptions;
+use crate::scenario::Scenario;
+
+fn side(megabytes_per_second: f64, process: &str) -> Side {
+    let publish = LatencySummary {
+        p50: 0.25,
+        p99: 1.5,
+        p999: 3.0,
+        max: 9.0,
+        count: 1_000,
+    };
+    Side {
+        throughput: Throughput {
+            records_per_second: megabytes_per_second * 1_000.0,
+            megabytes_per_second,
+        },
+        slots_megabytes_per_second: vec![megabytes_per_second],
+        latency_ms: LatencyMs {
+            publish,
+            end_to_end: Some(publish),
+        },
+        cpu_seconds_per_gb: BTreeMap::from([(process.to_owned(), 1.25)]),
+        records_per_batch: Some(124.0),
+        ..Side::default()
+    }
+}
+
+fn report() -> Report {
+    let scenario = |name: &str| ScenarioReport {
+        name: name.to_owned(),
+        title: format!("the scenario <{name}>"),
+        config: Scenario::from_options(&BenchOptions::default()).config(),
+        cluster: Some(side(400.0, "broker")),
+        null_broker: Some(side(500.0, "null_broker")),
+        sink: None,
+        fdatasync_ms: None,
+        round_trip_ms: None,
+        limit: Limit {
+            throughput_ratio: Some(0.8),
+            latency_p50_ratio: Some(1.2),
+            latency_p99_ratio: Some(1.4),
+            latency_against: "the null broker",
+            generator_bound: name == "a",
+        },
+        verify: Verdict {
+            read: 1_234_567,
+            ..Verdict::default()
+        },
+    };
+    let mut report = Report {
+        scenarios: vec![scenario("a"), scenario("b")],
+        ..Report::default()
+    };
+    report.summarize("b", "a");
+    report
+}
+
+#[test]
+fn the_promised_names_are_in_the_json() {
+    let json = serde_json::to_value(report()).expect("plain data");
+    for path in [
+        "/throughput/records_per_second",
+        "/throughput/megabytes_per_second",
+        "/verify/lost",
+        "/verify/duplicated",
+        "/verify/reordered",
+        "/latency_ms/publish/p50",
+        "/latency_ms/publish/p99",
+        "/latency_ms/publish/p999",
+        "/latency_ms/publish/max",
+        "/latency_ms/end_to_end/p50",
+        "/latency_ms/end_to_end/max",
+        "/cpu_seconds_per_gb/broker",
+        "/cpu_seconds_per_gb/null_broker",
+        "/limit/throughput_ratio",
+        "/limit/latency_p50_ratio",
+        "/limit/latency_p99_ratio",
+    ] {
+        let value = json.pointer(path);
+        assert!(
+            value.is_some_and(serde_json::Value::is_number),
+            "{path}: {value:?}"
+        );
+    }
+    assert_eq!(json.pointer("/limit/generator_bound"), Some(&false.into()));
+}
+
+#[test]
+fn the_table_is_aligned_and_ends_with_the_verdict() {
+    let mut output = Vec::new();
+    write_table(&report(), &mut output).expect("memory");
+    let text = String::from_utf8(output).expect("text");
+    let is_row = |line: &&str| line.starts_with("the scenario <") && line.contains("400,000");
+    let rows: Vec<&str> = text.lines().filter(is_row).collect();
+    let places: Vec<_> = rows.iter().map(|row| row.find("0.25 / 1.50")).collect();
+    assert!(rows.len() == 2 && places[0] == places[1], "{text}");
+    assert!(rows[0].contains("0.80*"));
+    let verdict = text.lines().last().expect("a line");
+    assert!(
+        verdict.starts_with("PASSED: 0 lost, 0 duplicated, 0 reordered"),
+        "{verdict}"
+    );
+    assert!(verdict.contains("2,469,134 records"), "{verdict}");
+}
+
+#[test]
+fn an_offence_fails_the_verdict_and_is_shown() {
+    let mut report = report();
+    report.scenarios[0].verify.lost = 1;
+    report.scenarios[0]
+        .verify
+        .first
+        .push("lost: number 7".to_owned());
+    report.summarize("b", "a");
+    assert!(!report.is_clean);
+    let mut output = Vec::new();
+    write_table(&report, &mut output).expect("memory");
+    let text = String::from_utf8(output).expect("text");
+    assert!(text.contains("lost: number 7\n\nFAILED: 1 lost"), "{text}");
+}
+
+#[test]
+fn a_record_that_was_not_acknowledged_fails_the_verdict() {
+    let mut report = report();
+    let cluster = report.scenarios[1].cluster.as_mut().expect("measured");
+    cluster.first_failure = Some("it timed out".to_owned());
+    report.summarize("b", "a");
+    assert!(!report.is_clean);
+    assert!(report.verdict.contains("not acknowledged: it timed out"));
+}
+
+#[test]
+fn the_picture_is_well_formed() {
+    let picture = write_svg(&report());
+    assert!(picture.starts_with("<svg ") && picture.ends_with("</svg>\n"));
+    assert!(picture.contains("the scenario &lt;a>"));
+    assert_eq!(
+        picture.matches("<text").count(),
+        picture.matches("</text>").count()
+    );
+    assert!(!picture.contains("NaN") && !picture.contains("inf"));
+}
