@@ -1,10 +1,13 @@
 //! Keylane and Kafka client: producer, reader and admin, in pure Rust on tokio.
 //!
-//! ```no_run
-//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! ```
+//! # let cluster = keylane_bench::EmbeddedCluster::start()?;
+//! # let address = cluster.address();
+//! # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+//! # runtime.block_on(async {
 //! use keylane_client::{Client, ProducerRecord, StartAt};
 //!
-//! let client = Client::connect("localhost:9092").await?;
+//! let client = Client::connect(address).await?; // such as "localhost:9092"
 //! let producer = client.producer().build().await?;
 //! let receipt = producer.send(ProducerRecord::to("orders").key("k").value("v")).await?;
 //! let place = receipt.await?; // durable from here on
@@ -12,8 +15,9 @@
 //!
 //! let mut reader = client.reader().topic("orders", StartAt::Earliest).build().await?;
 //! let record = reader.next().await?;
-//! assert_eq!(record.key.as_deref(), Some(&b"k"[..]));
-//! # Ok(()) }
+//! assert_eq!((record.partition, Some(record.offset)), (place.partition, place.offset));
+//! # Ok::<(), Box<dyn std::error::Error>>(()) })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! It speaks Kafka's protocol, so it works with Keylane and with Apache Kafka. Errors are one enum per operation and say
