@@ -84,7 +84,11 @@ const LAYERS: &[(&str, &[&str], &str)] = &[
 ];
 
 /// Files inside a layer that are its shell.
-const SHELLS: &[&str] = &["protocol/src/transport", "protocol/src/lib.rs"];
+const SHELLS: &[&str] = &[
+    "protocol/src/transport",
+    "protocol/src/lib.rs",
+    "broker/src/log/writer/thread",
+];
 
 /// The workspace crates that each crate may depend on outside its tests.
 const EDGES: &[(&str, &[&str])] = &[

@@ -28,6 +28,7 @@ const ROLL: RollSettings = RollSettings {
     segment_bytes_max: 1500,
     segment_ms_max: u64::MAX,
 };
+const AHEAD: u64 = 1 << 20;
 const ROOT: &str = "/data";
 
 /// What the outside world was promised: acknowledged records, by partition and offset.
@@ -143,7 +144,9 @@ impl Life {
     }
 
     fn commit(&mut self) -> Result<(), DiskError> {
-        run_group(&mut self.writer, &mut self.runner)?;
+        run_group(&mut self.writer, &mut self.runner, AHEAD, |work| {
+            work.iter().try_for_each(|work| work.run(&*self.disk))
+        })?;
         self.writer.end_group(&mut BTreeMap::new());
         Ok(())
     }
@@ -381,7 +384,7 @@ fn a_failed_sync_acknowledges_nothing_and_loses_nothing() {
     let mut failures = 0;
     for operation in 1..=whole.operations() {
         let disk = SimulatedDisk::new(operation);
-        disk.plan(Fault::FailedSync { operation });
+        disk.plan(Fault::Failed { operation });
         let mut promises = Promises::default();
         if live(&disk, &mut promises).is_err() {
             failures += 1;

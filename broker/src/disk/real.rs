@@ -5,7 +5,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
+use rustix::buffer::spare_capacity;
 use rustix::fs::{self, AtFlags, CWD, Dir, FallocateFlags, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
@@ -73,18 +74,19 @@ impl Disk for RealDisk {
         // A length asked for may exceed the file: memory follows the file.
         let size = self.size(file)?;
         let there = usize::try_from(size.saturating_sub(at)).unwrap_or(usize::MAX);
-        let mut buffer = BytesMut::zeroed(length.min(there));
-        let mut filled = 0;
-        while filled < buffer.len() {
-            match rustix::io::pread(descriptor(file), &mut buffer[filled..], at + filled as u64) {
+        let length = length.min(there);
+        let mut buffer = Vec::with_capacity(length);
+        while buffer.len() < length {
+            let from = at + buffer.len() as u64;
+            match rustix::io::pread(descriptor(file), spare_capacity(&mut buffer), from) {
                 Ok(0) => break,
-                Ok(count) => filled += count,
-                Err(Errno::INTR) => {}
+                Ok(_) | Err(Errno::INTR) => {}
                 Err(errno) => return Err(failed("pread")(errno)),
             }
         }
-        buffer.truncate(filled);
-        Ok(buffer.freeze())
+        // The capacity may be larger than what was asked for.
+        buffer.truncate(length);
+        Ok(buffer.into())
     }
 
     fn size(&self, file: &File) -> Result<u64, DiskError> {

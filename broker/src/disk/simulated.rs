@@ -5,6 +5,7 @@
 //! renaming and removal by itself. Handles from before the cut answer [`DiskError::PoweredOff`]. Faults are planned by
 //! the number of the operation, so that every crash point can be visited; the same seed does the same.
 
+mod entries;
 mod image;
 
 use std::collections::BTreeMap;
@@ -12,13 +13,16 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
+use rand::SeedableRng;
 use rand::rngs::SmallRng;
-use rand::{RngExt, SeedableRng};
 
 use super::{Disk, DiskError, File, FolderEntry, Handle, OpenMode, Space};
+use entries::{Entries, Entry};
 use image::FileImage;
 
-const NO_SUCH_THING_ERRNO: i32 = 22;
+const IO_ERRNO: i32 = 5;
+const INVALID_ERRNO: i32 = 22;
+const NOT_EMPTY_ERRNO: i32 = 39;
 
 /// What goes wrong, and when; operations are counted from 1 and reads are not counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,8 +32,14 @@ pub enum Fault {
         /// The operation's number.
         operation: u64,
     },
-    /// The operation fails once, if it is a sync; the pages count as clean afterwards, as on Linux.
-    FailedSync {
+    /// The operation fails with an input or output error. A write may have been done in part; after a sync the pages
+    /// count as clean, as on Linux.
+    Failed {
+        /// The operation's number.
+        operation: u64,
+    },
+    /// The operation finds no space. A write may have been done in part, a sync counts as failed.
+    NoSpace {
         /// The operation's number.
         operation: u64,
     },
@@ -65,24 +75,14 @@ struct State {
     syncs_do_nothing: bool,
     next_inode: u64,
     files: BTreeMap<u64, FileImage>,
-    /// What a process sees.
-    entries: BTreeMap<PathBuf, Entry>,
-    /// What would be there after a power cut that loses every unsynced change.
-    durable_entries: BTreeMap<PathBuf, Entry>,
+    entries: Entries,
     locks: BTreeMap<PathBuf, std::sync::Weak<()>>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Entry {
-    Folder,
-    File(u64),
 }
 
 impl SimulatedDisk {
     /// Returns an empty disk with one durable folder, `/`, whose tears follow from the seed.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        let root = BTreeMap::from([(PathBuf::from("/"), Entry::Folder)]);
         let state = State {
             random: SmallRng::seed_from_u64(seed),
             operations: 0,
@@ -93,8 +93,7 @@ impl SimulatedDisk {
             syncs_do_nothing: false,
             next_inode: 1,
             files: BTreeMap::new(),
-            entries: root.clone(),
-            durable_entries: root,
+            entries: Entries::default(),
             locks: BTreeMap::new(),
         };
         Self {
@@ -138,42 +137,74 @@ impl SimulatedDisk {
     /// When the file does not exist or is too short.
     pub fn flip_bit(&self, path: &Path, byte: u64, bit: u8) {
         let mut state = self.state();
-        let Some(&Entry::File(inode)) = state.entries.get(path) else {
-            panic!("{path:?} is no file")
-        };
-        state
-            .files
-            .get_mut(&inode)
-            .expect("entries name files that exist")
-            .flip(byte, bit);
+        state.image(path).flip(byte, bit);
+    }
+
+    /// Loses the sector that holds the byte: it reads as zeros.
+    ///
+    /// # Panics
+    /// When the file does not exist.
+    pub fn lose_sector(&self, path: &Path, byte: u64) {
+        self.state().image(path).lose_sector(byte);
     }
 
     /// Returns the paths of all files.
     #[must_use]
     pub fn paths(&self) -> Vec<PathBuf> {
-        let state = self.state();
-        let files = state
+        self.state()
             .entries
-            .iter()
-            .filter(|(_, entry)| matches!(entry, Entry::File(_)));
-        files.map(|(path, _)| path.clone()).collect()
+            .files()
+            .map(|(path, _)| path.to_owned())
+            .collect()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no holder of the lock panics")
     }
 
-    /// Counts an operation and carries out what is planned for it.
-    fn begin(&self) -> Result<MutexGuard<'_, State>, DiskError> {
+    /// Counts an operation and carries out what is planned for it; `in_part` is what may have happened before it failed.
+    fn begin_with(
+        &self,
+        in_part: impl FnOnce(&mut State, Fault) -> Result<(), DiskError>,
+    ) -> Result<MutexGuard<'_, State>, DiskError> {
         let mut state = self.state();
         state.check_power()?;
         state.operations += 1;
         let operation = state.operations;
-        if state.faults.contains(&Fault::PowerCut { operation }) {
-            state.cut_power();
-            return Err(DiskError::PoweredOff);
+        let Some(&fault) = state.faults.iter().find(|fault| fault.is_at(operation)) else {
+            return Ok(state);
+        };
+        in_part(&mut state, fault)?;
+        Err(match fault {
+            Fault::PowerCut { .. } => {
+                state.cut_power();
+                DiskError::PoweredOff
+            }
+            Fault::NoSpace { .. } => DiskError::NoSpace,
+            Fault::Failed { .. } | Fault::Full { .. } => DiskError::Failed {
+                operation: "a simulated operation",
+                errno: IO_ERRNO,
+            },
+        })
+    }
+
+    fn begin(&self) -> Result<MutexGuard<'_, State>, DiskError> {
+        self.begin_with(|_, _| Ok(()))
+    }
+}
+
+impl Fault {
+    fn is_at(&self, number: u64) -> bool {
+        match *self {
+            Self::PowerCut { operation }
+            | Self::Failed { operation }
+            | Self::NoSpace { operation } => operation == number,
+            Self::Full { .. } => false,
         }
-        Ok(state)
+    }
+
+    fn is_power_cut(&self) -> bool {
+        matches!(self, Self::PowerCut { .. })
     }
 }
 
@@ -199,8 +230,18 @@ impl State {
             .expect("an open file has an image"))
     }
 
+    fn image(&mut self, path: &Path) -> &mut FileImage {
+        let Some(Entry::File(inode)) = self.entries.get(path) else {
+            panic!("{path:?} is no file")
+        };
+        self.files
+            .get_mut(&inode)
+            .expect("entries name files that exist")
+    }
+
     fn stored_bytes(&self) -> u64 {
-        self.files.values().map(FileImage::size).sum()
+        let files = self.entries.files();
+        files.map(|(_, inode)| self.files[&inode].size()).sum()
     }
 
     fn check_room(&self, more: u64) -> Result<(), DiskError> {
@@ -218,35 +259,18 @@ impl State {
         }
     }
 
-    fn cut_power(&mut self) {
-        let changed: Vec<PathBuf> = self
-            .entries
-            .keys()
-            .chain(self.durable_entries.keys())
-            .filter(|path| self.entries.get(*path) != self.durable_entries.get(*path))
-            .cloned()
-            .collect();
-        let mut kept = self.durable_entries.clone();
-        for path in changed {
-            if self.random.random_bool(0.5) {
-                match self.entries.get(&path) {
-                    Some(&entry) => kept.insert(path, entry),
-                    None => kept.remove(&path),
-                };
-            }
+    fn folder_exists(&self, path: &Path) -> Result<(), DiskError> {
+        match self.entries.get(path) {
+            Some(Entry::Folder) => Ok(()),
+            _ => Err(DiskError::NotFound),
         }
-        // An entry without its folder cannot be reached.
-        let folders = kept.clone();
-        kept.retain(|path, _| {
-            path.ancestors()
-                .skip(1)
-                .all(|parent| folders.get(parent) == Some(&Entry::Folder))
-        });
+    }
+
+    fn cut_power(&mut self) {
+        self.entries.tear(&mut self.random);
         for image in self.files.values_mut() {
             image.tear(&mut self.random);
         }
-        self.entries.clone_from(&kept);
-        self.durable_entries = kept;
         self.locks.clear();
         self.power_cycle += 1;
         self.is_off = true;
@@ -261,13 +285,9 @@ impl Disk for SimulatedDisk {
             self.state()
         };
         state.check_power()?;
-        let inode = match (state.entries.get(path).copied(), mode) {
+        let inode = match (state.entries.get(path), mode) {
             (Some(Entry::File(inode)), OpenMode::Create) => {
-                state
-                    .files
-                    .get_mut(&inode)
-                    .expect("entries name files that exist")
-                    .set_length(0);
+                state.image(path).set_length(0);
                 inode
             }
             (Some(Entry::File(inode)), _) => inode,
@@ -276,13 +296,13 @@ impl Disk for SimulatedDisk {
                 let inode = state.next_inode;
                 state.next_inode += 1;
                 state.files.insert(inode, FileImage::default());
-                state.entries.insert(path.to_owned(), Entry::File(inode));
+                state.entries.set(path, Some(Entry::File(inode)));
                 inode
             }
             (Some(Entry::Folder), _) => {
                 return Err(DiskError::Failed {
                     operation: "open",
-                    errno: NO_SUCH_THING_ERRNO,
+                    errno: INVALID_ERRNO,
                 });
             }
             (None, _) => return Err(DiskError::NotFound),
@@ -304,7 +324,7 @@ impl Disk for SimulatedDisk {
         {
             return Err(DiskError::Locked);
         }
-        let exists = self.state().entries.contains_key(path);
+        let exists = self.state().entries.get(path).is_some();
         let file = self.open(
             path,
             if exists {
@@ -331,15 +351,10 @@ impl Disk for SimulatedDisk {
 
     fn write(&self, file: &File, at: u64, slices: &[Bytes]) -> Result<(), DiskError> {
         let length: u64 = slices.iter().map(|slice| slice.len() as u64).sum();
-        let mut state = self.state();
-        let operation = state.operations + 1;
-        // A write under way when the power goes may have reached the disk in part.
-        if state.faults.contains(&Fault::PowerCut { operation }) && !state.is_off {
-            let image = state.file(file)?;
-            image.write(at, slices);
-        }
-        drop(state);
-        let mut state = self.begin()?;
+        let mut state = self.begin_with(|state, _| {
+            state.file(file)?.write(at, slices);
+            Ok(())
+        })?;
         let growth = (at + length).saturating_sub(state.file(file)?.size());
         state.check_room(growth)?;
         state.file(file)?.write(at, slices);
@@ -355,18 +370,14 @@ impl Disk for SimulatedDisk {
     }
 
     fn sync(&self, file: &File) -> Result<(), DiskError> {
-        let mut state = self.begin()?;
-        let operation = state.operations;
+        let mut state = self.begin_with(|state, fault| {
+            if !fault.is_power_cut() {
+                state.file(file)?.forget_unsynced();
+            }
+            Ok(())
+        })?;
         let does_nothing = state.syncs_do_nothing;
-        let fails = state.faults.contains(&Fault::FailedSync { operation });
         let image = state.file(file)?;
-        if fails {
-            image.forget_unsynced();
-            return Err(DiskError::Failed {
-                operation: "fdatasync",
-                errno: 5,
-            });
-        }
         if !does_nothing {
             image.sync();
         }
@@ -374,22 +385,16 @@ impl Disk for SimulatedDisk {
     }
 
     fn sync_folder(&self, path: &Path) -> Result<(), DiskError> {
-        let mut state = self.begin()?;
-        if state.entries.get(path) != Some(&Entry::Folder) {
-            return Err(DiskError::NotFound);
+        let mut state = self.begin_with(|state, fault| {
+            if !fault.is_power_cut() {
+                state.entries.forget_unsynced(path);
+            }
+            Ok(())
+        })?;
+        state.folder_exists(path)?;
+        if !state.syncs_do_nothing {
+            state.entries.sync(path);
         }
-        if state.syncs_do_nothing {
-            return Ok(());
-        }
-        let is_inside = |entry: &PathBuf| entry.parent() == Some(path);
-        let now: Vec<_> = state
-            .entries
-            .iter()
-            .filter(|(entry, _)| is_inside(entry))
-            .map(|(p, e)| (p.clone(), *e))
-            .collect();
-        state.durable_entries.retain(|entry, _| !is_inside(entry));
-        state.durable_entries.extend(now);
         Ok(())
     }
 
@@ -410,19 +415,19 @@ impl Disk for SimulatedDisk {
     fn rename(&self, from: &Path, to: &Path) -> Result<(), DiskError> {
         let mut state = self.begin()?;
         state.parent_exists(to)?;
-        let entry = state.entries.remove(from).ok_or(DiskError::NotFound)?;
-        state.entries.insert(to.to_owned(), entry);
+        let entry = state.entries.get(from).ok_or(DiskError::NotFound)?;
+        state.entries.set(from, None);
+        state.entries.set(to, Some(entry));
         Ok(())
     }
 
     fn remove(&self, path: &Path) -> Result<(), DiskError> {
         let mut state = self.begin()?;
         match state.entries.get(path) {
-            Some(Entry::File(_)) => state
-                .entries
-                .remove(path)
-                .map(|_| ())
-                .ok_or(DiskError::NotFound),
+            Some(Entry::File(_)) => {
+                state.entries.set(path, None);
+                Ok(())
+            }
             _ => Err(DiskError::NotFound),
         }
     }
@@ -432,58 +437,39 @@ impl Disk for SimulatedDisk {
         state.parent_exists(path)?;
         match state.entries.get(path) {
             None => {
-                state.entries.insert(path.to_owned(), Entry::Folder);
+                state.entries.set(path, Some(Entry::Folder));
                 Ok(())
             }
             Some(Entry::Folder) => Ok(()),
             Some(Entry::File(_)) => Err(DiskError::Failed {
                 operation: "mkdir",
-                errno: NO_SUCH_THING_ERRNO,
+                errno: INVALID_ERRNO,
             }),
         }
     }
 
     fn remove_folder(&self, path: &Path) -> Result<(), DiskError> {
         let mut state = self.begin()?;
-        if state
-            .entries
-            .keys()
-            .any(|entry| entry.parent() == Some(path))
-        {
+        state.folder_exists(path)?;
+        if state.entries.inside(path).next().is_some() {
             return Err(DiskError::Failed {
                 operation: "rmdir",
-                errno: 39,
+                errno: NOT_EMPTY_ERRNO,
             });
         }
-        match state.entries.get(path) {
-            Some(Entry::Folder) => state
-                .entries
-                .remove(path)
-                .map(|_| ())
-                .ok_or(DiskError::NotFound),
-            _ => Err(DiskError::NotFound),
-        }
+        state.entries.set(path, None);
+        Ok(())
     }
 
     fn list(&self, path: &Path) -> Result<Vec<FolderEntry>, DiskError> {
         let state = self.state();
         state.check_power()?;
-        if state.entries.get(path) != Some(&Entry::Folder) {
-            return Err(DiskError::NotFound);
-        }
-        let inside = state
-            .entries
-            .iter()
-            .filter(|(entry, _)| entry.parent() == Some(path));
-        Ok(inside
-            .filter_map(|(entry, kind)| {
-                let name = entry.file_name()?.to_string_lossy().into_owned();
-                Some(FolderEntry {
-                    name,
-                    is_folder: *kind == Entry::Folder,
-                })
-            })
-            .collect())
+        state.folder_exists(path)?;
+        let entry = |(name, entry): (String, Entry)| FolderEntry {
+            name,
+            is_folder: entry == Entry::Folder,
+        };
+        Ok(state.entries.inside(path).map(entry).collect())
     }
 
     fn space(&self, _path: &Path) -> Result<Space, DiskError> {

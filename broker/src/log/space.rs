@@ -1,7 +1,8 @@
 //! Room for records, taken before an offset is assigned: a full disk refuses appends, it never breaks one.
 //!
-//! The writer measures the free space after each group and at least once a second; appends take their bytes from what it
-//! found, less the reserve. What was taken and not yet written is remembered across measurements.
+//! The writer measures the free space after each group, and when it is asked to after a refusal; appends take their
+//! bytes from what it found, less the reserve. What was taken and not yet written counts against each measurement. Bytes
+//! reserved ahead in a segment are no room: only the partition that reserved them can use them.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -13,16 +14,19 @@ const RESERVE_DIVISOR: u64 = 20;
 /// A batch also costs index entries and rounding to blocks.
 const OVERHEAD_BYTES: u64 = 64;
 
+/// The share of the room that one group of the writer may reserve ahead.
+const AHEAD_DIVISOR: u64 = 4;
+
 /// How much may still be appended to a data folder.
 #[derive(Debug)]
 pub struct SpaceBudget {
     reserve_bytes_max: u64,
-    /// Free space as measured, less the reserve, plus what is allocated ahead and not yet used.
+    /// Free space as measured, less the reserve.
     measured_bytes: AtomicU64,
     /// Taken for appends since the folder was opened.
     taken_bytes: AtomicU64,
-    /// Written since the folder was opened.
-    written_bytes: AtomicU64,
+    /// Written or given up since the folder was opened; raised only after a measurement that knows of it.
+    settled_bytes: AtomicU64,
     has_refused: AtomicBool,
 }
 
@@ -42,10 +46,10 @@ impl SpaceBudget {
             reserve_bytes_max,
             measured_bytes: AtomicU64::new(0),
             taken_bytes: AtomicU64::new(0),
-            written_bytes: AtomicU64::new(0),
+            settled_bytes: AtomicU64::new(0),
             has_refused: AtomicBool::new(false),
         };
-        budget.measured(space, 0);
+        budget.measured(space);
         budget
     }
 
@@ -55,13 +59,40 @@ impl SpaceBudget {
     /// When the room is not there; nothing is taken then.
     pub fn take(&self, bytes: u64) -> Result<(), NoRoom> {
         let needed_bytes = bytes + OVERHEAD_BYTES;
-        let pending = self.pending_bytes();
-        if pending + needed_bytes > self.measured_bytes.load(Ordering::Relaxed) {
-            self.has_refused.store(true, Ordering::Relaxed);
-            return Err(NoRoom { needed_bytes });
+        match self.take_of_room(|room| (needed_bytes <= room).then_some(needed_bytes)) {
+            Some(_) => Ok(()),
+            None => {
+                self.has_refused.store(true, Ordering::Relaxed);
+                Err(NoRoom { needed_bytes })
+            }
         }
-        self.taken_bytes.fetch_add(needed_bytes, Ordering::Relaxed);
-        Ok(())
+    }
+
+    /// Takes a share of the room, to reserve segments ahead with; returns its bytes, which are settled with the group.
+    pub(super) fn take_ahead(&self) -> u64 {
+        self.take_of_room(|room| Some(room / AHEAD_DIVISOR))
+            .unwrap_or(0)
+    }
+
+    /// Takes what `choose` makes of the room, in one step beside all others who take.
+    fn take_of_room(&self, choose: impl Fn(u64) -> Option<u64>) -> Option<u64> {
+        let mut taken = self.taken_bytes.load(Ordering::Relaxed);
+        loop {
+            // Read before the measurement: a settled byte is known to any measurement that is read after it.
+            let settled = self.settled_bytes.load(Ordering::Acquire);
+            let pending = taken.saturating_sub(settled);
+            let measured = self.measured_bytes.load(Ordering::Relaxed);
+            let chosen = choose(measured.saturating_sub(pending))?;
+            match self.taken_bytes.compare_exchange_weak(
+                taken,
+                taken + chosen,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return Some(chosen),
+                Err(now) => taken = now,
+            }
+        }
     }
 
     /// Returns whether an append was refused since the last measurement.
@@ -70,27 +101,32 @@ impl SpaceBudget {
         self.has_refused.load(Ordering::Relaxed)
     }
 
-    /// Returns bytes taken and not yet written.
+    /// Returns bytes taken and not yet settled.
     #[must_use]
     pub fn pending_bytes(&self) -> u64 {
-        let written = self.written_bytes.load(Ordering::Relaxed);
+        let settled = self.settled_bytes.load(Ordering::Relaxed);
         self.taken_bytes
             .load(Ordering::Relaxed)
-            .saturating_sub(written)
+            .saturating_sub(settled)
     }
 
-    /// Notes that batches for which room was taken were written or given up.
+    /// Notes that batches for which room was taken were written or given up. What was written must have been measured
+    /// before, or it would be counted neither as pending nor as used.
     pub fn settled(&self, bytes: u64, batches: u64) {
-        let settled = bytes + batches * OVERHEAD_BYTES;
-        self.written_bytes.fetch_add(settled, Ordering::Relaxed);
+        self.settle(bytes + batches * OVERHEAD_BYTES);
     }
 
-    /// Notes what the filesystem has free, and how much of open segments is allocated and unused.
-    pub(super) fn measured(&self, space: Space, allocated_ahead_bytes: u64) {
+    /// Gives back what [`Self::take_ahead`] took, after a measurement that knows of what was reserved with it.
+    pub(super) fn settle(&self, bytes: u64) {
+        self.settled_bytes.fetch_add(bytes, Ordering::Release);
+    }
+
+    /// Notes what the filesystem has free.
+    pub(super) fn measured(&self, space: Space) {
         let reserve = self
             .reserve_bytes_max
             .min(space.total_bytes / RESERVE_DIVISOR);
-        let usable = space.free_bytes.saturating_sub(reserve) + allocated_ahead_bytes;
+        let usable = space.free_bytes.saturating_sub(reserve);
         self.measured_bytes.store(usable, Ordering::Relaxed);
         self.has_refused.store(false, Ordering::Relaxed);
     }
@@ -111,11 +147,11 @@ mod tests {
     fn what_is_taken_and_not_written_counts_against_each_measurement() {
         let budget = SpaceBudget::new(10_000, space(20_000));
         budget.take(6_000).expect("room for 10,000");
-        budget.measured(space(20_000), 0);
+        budget.measured(space(20_000));
         assert!(budget.take(6_000).is_err());
         assert!(budget.has_refused());
+        budget.measured(space(20_000));
         budget.settled(6_000, 1);
-        budget.measured(space(20_000), 0);
         assert!(!budget.has_refused());
         budget.take(6_000).expect("the first was written elsewhere");
     }
@@ -127,5 +163,34 @@ mod tests {
             .take(9_000)
             .expect("50,000 are reserved, 10,000 are free");
         assert!(budget.take(2_000).is_err());
+    }
+
+    #[test]
+    fn what_the_writer_reserves_ahead_is_no_room_for_others() {
+        let budget = SpaceBudget::new(0, space(10_000));
+        let ahead = budget.take_ahead();
+        assert_eq!(ahead, 2_500);
+        assert!(budget.take(8_000).is_err());
+        budget.measured(space(10_000 - ahead));
+        budget.settle(ahead);
+        assert!(budget.take(8_000).is_err());
+        budget.take(7_000).expect("7,500 are left");
+    }
+
+    #[test]
+    fn shards_that_take_at_once_never_take_more_than_there_is() {
+        let budget = SpaceBudget::new(0, space(1_000_000));
+        let taken: u64 = std::thread::scope(|scope| {
+            let shards: Vec<_> = (0..4)
+                .map(|_| {
+                    scope.spawn(|| (0..5_000).filter(|_| budget.take(136).is_ok()).count() as u64)
+                })
+                .collect();
+            shards
+                .into_iter()
+                .map(|shard| shard.join().expect("no panic"))
+                .sum()
+        });
+        assert_eq!(taken, 5_000, "each takes 200 bytes of 1,000,000");
     }
 }

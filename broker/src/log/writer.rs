@@ -1,16 +1,16 @@
 //! The writer of a data folder: many appends become one write for each segment and one sync for each dirty file.
 //!
-//! [`LogWriter`] is a core: it collects appends into a *group*, says which [`Step`]s make the group durable, and which
-//! ends to report when they are done. [`run_group`] carries the steps out on a [`Disk`]. There is no timer: what arrives
-//! while one group is synced forms the next. Any failed step takes the folder offline for good: nobody knows what the
-//! disk holds then, and nothing is acknowledged or written after it.
+//! [`LogWriter`] is a core: it collects appends into a *group*, says what [`GroupWork`] makes the group durable, and which
+//! ends to report when it is done. [`run_group`] carries it out on a disk; [`Writer`] does so on threads of its own. There
+//! is no timer: what arrives while one group is synced forms the next. Any failed step takes the folder offline for good:
+//! nobody knows what the disk holds then, and nothing is acknowledged or written after it.
 
 mod group;
 mod run;
 mod thread;
 
-pub use group::{LogWriter, Step};
-pub use run::{StepRunner, run_group};
+pub use group::{GroupWork, LogWriter, Step, SyncTarget};
+pub use run::{StepRunner, SyncWork, run_group};
 pub use thread::{DurableSink, Writer, WriterHandle, WriterStopped};
 
 use bytes::Bytes;

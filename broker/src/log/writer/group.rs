@@ -1,5 +1,6 @@
 //! The core of the writer: from appends to steps, from finished steps to durable ends.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
@@ -12,9 +13,8 @@ use crate::log::TopicPartition;
 const CHUNK_BYTES_MIN: u64 = 64 * 1024;
 /// The largest reservation: busy segments change their size rarely.
 const CHUNK_BYTES_MAX: u64 = 16 * 1024 * 1024;
-
-/// Reservations ahead take at most this part of what is free.
-const SPARE_DIVISOR: u64 = 8;
+/// A new segment reserves at most this part of what the one before it grew to.
+const CHUNK_DIVISOR: u64 = 4;
 
 /// One thing to do; the steps of a group are done in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub enum Step {
         /// The segment.
         segment: Offset,
     },
-    /// Reserve a range of the segment's file.
+    /// Reserve a range of the segment's file, if the disk has the room: writing does not depend on it.
     Allocate {
         /// The partition.
         partition: TopicPartition,
@@ -57,25 +57,34 @@ pub enum Step {
         /// Its size.
         length: u64,
     },
-    /// Make the segment's bytes durable.
-    Sync {
+}
+
+/// Something to make durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SyncTarget {
+    /// A segment's bytes.
+    Segment {
         /// The partition.
         partition: TopicPartition,
         /// The segment.
         segment: Offset,
     },
-    /// Make the creation of segments durable.
-    SyncFolder {
+    /// The creation of segments.
+    Folder {
         /// The partition.
         partition: TopicPartition,
     },
-    /// Close the file of a segment that takes no more batches.
-    Close {
-        /// The partition.
-        partition: TopicPartition,
-        /// The segment.
-        segment: Offset,
-    },
+}
+
+/// What makes a group durable.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GroupWork {
+    /// To be done one after the other.
+    pub steps: Vec<Step>,
+    /// To be made durable after all steps, in any order.
+    pub syncs: Vec<SyncTarget>,
+    /// Segments that take no more batches: their files are closed after that.
+    pub closes: Vec<(TopicPartition, Offset)>,
 }
 
 /// What the writer knows of a partition's active segment.
@@ -88,8 +97,22 @@ struct ActiveSegment {
 }
 
 impl ActiveSegment {
-    fn ahead_bytes(&self) -> u64 {
-        self.allocated_end.saturating_sub(self.written_end)
+    fn new(base_offset: Offset, size_bytes: u64) -> Self {
+        Self {
+            base_offset,
+            written_end: size_bytes,
+            allocated_end: size_bytes,
+            next_chunk: CHUNK_BYTES_MIN,
+        }
+    }
+
+    /// Returns the segment that follows this one: a busy partition begins it with large chunks.
+    fn next(self, base_offset: Offset) -> Self {
+        let largest = (self.written_end / CHUNK_DIVISOR).next_power_of_two();
+        Self {
+            next_chunk: self.next_chunk.min(largest).max(CHUNK_BYTES_MIN),
+            ..Self::new(base_offset, 0)
+        }
     }
 }
 
@@ -121,21 +144,15 @@ pub struct LogWriter {
     waiting: BTreeMap<TopicPartition, PartitionGroup>,
     waiting_bytes: u64,
     waiting_batches: u64,
+    waiting_segments: usize,
     under_way: BTreeMap<TopicPartition, PartitionGroup>,
-    /// What reservations may take besides what is written now; `None` means that nobody measured.
-    spare_bytes: Option<u64>,
 }
 
 impl LogWriter {
     /// Makes known a partition whose active segment exists on disk with so many bytes.
     pub fn on_recovered(&mut self, partition: TopicPartition, segment: Offset, size_bytes: u64) {
-        let active = ActiveSegment {
-            base_offset: segment,
-            written_end: size_bytes,
-            allocated_end: size_bytes,
-            next_chunk: CHUNK_BYTES_MIN,
-        };
-        self.active.insert(partition, active);
+        self.active
+            .insert(partition, ActiveSegment::new(segment, size_bytes));
     }
 
     /// Forgets a partition that is being deleted; nothing of it waits or is under way.
@@ -156,22 +173,28 @@ impl LogWriter {
         self.waiting_batches
     }
 
-    /// Returns the bytes reserved in active segments and not yet used.
+    /// Returns how many segments the next group writes to.
     #[must_use]
-    pub fn allocated_ahead_bytes(&self) -> u64 {
-        self.active.values().map(ActiveSegment::ahead_bytes).sum()
+    pub fn waiting_segments(&self) -> usize {
+        self.waiting_segments
     }
 
-    /// Notes how much is free on the filesystem, so that reservations leave most of it to others.
-    pub fn on_space(&mut self, free_bytes: u64) {
-        self.spare_bytes = Some(free_bytes / SPARE_DIVISOR);
-    }
-
-    /// Adds an append to the next group. Appends of one partition arrive in the order of their offsets.
+    /// Adds an append to the next group. Appends of one partition arrive in the order of their offsets; one of an older
+    /// generation than another that waits is dropped, one of a newer generation drops those that wait.
     pub fn on_append(&mut self, append: Append) {
         let size = append.size_bytes();
+        // Room was taken for dropped ones too, and is settled with the group.
         self.waiting_bytes += size;
         self.waiting_batches += 1;
+        let waits = self.waiting.get(&append.partition);
+        match waits.map(|group| append.generation.cmp(&group.generation)) {
+            Some(Ordering::Less) => return,
+            Some(Ordering::Greater) => {
+                let dropped = self.waiting.remove(&append.partition);
+                self.waiting_segments -= dropped.map_or(0, |group| group.writes.len());
+            }
+            Some(Ordering::Equal) | None => {}
+        }
         let group = self
             .waiting
             .entry(append.partition)
@@ -182,7 +205,7 @@ impl LogWriter {
                 is_synced: false,
                 writes: Vec::new(),
             });
-        group.generation = append.generation;
+        let segments_before = group.writes.len();
         group.end_offset = append.end_offset;
         group.is_synced |= append.durability == Durability::Fsync;
         if let Some(closed) = append.closed {
@@ -207,57 +230,48 @@ impl LogWriter {
                 closes_at: None,
             }),
         }
+        self.waiting_segments += group.writes.len() - segments_before;
     }
 
-    /// Begins the next group: adds its steps. Nothing if nothing waits.
+    /// Begins the next group and returns its work; nothing if nothing waits. At most `ahead_bytes_max` are reserved beyond
+    /// what is written.
     ///
     /// # Panics
     /// When the group before is not finished.
-    pub fn begin_group(&mut self, steps: &mut Vec<Step>) {
+    pub fn begin_group(&mut self, ahead_bytes_max: u64) -> GroupWork {
         assert!(self.under_way.is_empty(), "one group at a time");
         self.under_way = std::mem::take(&mut self.waiting);
         self.waiting_bytes = 0;
         self.waiting_batches = 0;
-        let mut syncs = Vec::new();
+        self.waiting_segments = 0;
+        let mut ahead_bytes_left = ahead_bytes_max;
+        let mut work = GroupWork::default();
         for (&partition, group) in &mut self.under_way {
-            let mut created = false;
+            let mut creates = false;
             for write in &mut group.writes {
-                let spare = &mut self.spare_bytes;
-                created |= prepare(&mut self.active, partition, write, spare, steps);
-                if write.length > 0 {
-                    let slices = std::mem::take(&mut write.slices);
-                    steps.push(Step::Write {
-                        partition,
-                        segment: write.segment,
-                        at: write.at,
-                        slices,
-                    });
-                }
-                if let Some(length) = write.closes_at {
-                    steps.push(Step::Cut {
-                        partition,
-                        segment: write.segment,
-                        length,
-                    });
-                }
+                let segment = write.segment;
+                creates |= write.is_new;
+                let active = activate(&mut self.active, partition, segment);
+                prepare(
+                    active,
+                    partition,
+                    write,
+                    &mut ahead_bytes_left,
+                    &mut work.steps,
+                );
+                add_write(partition, write, &mut work.steps);
                 if group.is_synced {
-                    syncs.push(Step::Sync {
-                        partition,
-                        segment: write.segment,
-                    });
+                    work.syncs.push(SyncTarget::Segment { partition, segment });
                 }
                 if write.closes_at.is_some() {
-                    syncs.push(Step::Close {
-                        partition,
-                        segment: write.segment,
-                    });
+                    work.closes.push((partition, segment));
                 }
             }
-            if created {
-                syncs.push(Step::SyncFolder { partition });
+            if creates {
+                work.syncs.push(SyncTarget::Folder { partition });
             }
         }
-        steps.append(&mut syncs);
+        work
     }
 
     /// Ends the group whose steps were all done: adds the durable ends by shard, and the bytes written to each.
@@ -296,57 +310,69 @@ fn close(group: &mut PartitionGroup, segment: Offset, size_bytes: u64) {
     }
 }
 
-/// Returns how much to reserve for so many bytes: whole chunks, unless the disk is too full for what they take ahead.
-fn reservation(needed: u64, chunk: u64, spare_bytes: &mut Option<u64>) -> u64 {
-    let chunked = needed.next_multiple_of(chunk);
-    match spare_bytes {
-        Some(spare) if chunked - needed > *spare => needed,
-        Some(spare) => {
-            *spare -= chunked - needed;
-            chunked
-        }
-        None => chunked,
+fn add_write(partition: TopicPartition, write: &mut SegmentWrite, steps: &mut Vec<Step>) {
+    let segment = write.segment;
+    if write.length > 0 {
+        steps.push(Step::Write {
+            partition,
+            segment,
+            at: write.at,
+            slices: std::mem::take(&mut write.slices),
+        });
+    }
+    if let Some(length) = write.closes_at {
+        steps.push(Step::Cut {
+            partition,
+            segment,
+            length,
+        });
     }
 }
 
-/// Adds what must be done before the write; tells whether that creates a file.
-fn prepare(
+fn activate(
     active: &mut BTreeMap<TopicPartition, ActiveSegment>,
     partition: TopicPartition,
+    segment: Offset,
+) -> &mut ActiveSegment {
+    let known = active
+        .entry(partition)
+        .or_insert_with(|| ActiveSegment::new(segment, 0));
+    if known.base_offset != segment {
+        *known = known.next(segment);
+    }
+    known
+}
+
+/// Adds what must be done before the write.
+fn prepare(
+    active: &mut ActiveSegment,
+    partition: TopicPartition,
     write: &SegmentWrite,
-    spare_bytes: &mut Option<u64>,
+    ahead_bytes_left: &mut u64,
     steps: &mut Vec<Step>,
-) -> bool {
+) {
     let segment = write.segment;
     if write.is_new {
         steps.push(Step::Create { partition, segment });
     }
-    let fresh = ActiveSegment {
-        base_offset: segment,
-        written_end: 0,
-        allocated_end: 0,
-        next_chunk: CHUNK_BYTES_MIN,
-    };
-    let known = active.entry(partition).or_insert(fresh);
-    if known.base_offset != segment {
-        // A partition that fills segments begins the next one with the chunks it has grown to.
-        *known = ActiveSegment {
-            next_chunk: known.next_chunk,
-            ..fresh
-        };
-    }
     let end = write.at + write.length;
-    if end > known.allocated_end && write.closes_at.is_none() {
-        let length = reservation(end - known.allocated_end, known.next_chunk, spare_bytes);
-        steps.push(Step::Allocate {
-            partition,
-            segment,
-            at: known.allocated_end,
-            length,
-        });
-        known.allocated_end += length;
-        known.next_chunk = (known.next_chunk * 2).min(CHUNK_BYTES_MAX);
+    if end > active.allocated_end && write.closes_at.is_none() {
+        let needed = end - active.allocated_end;
+        let length = needed.next_multiple_of(active.next_chunk);
+        if length - needed <= *ahead_bytes_left {
+            *ahead_bytes_left -= length - needed;
+            steps.push(Step::Allocate {
+                partition,
+                segment,
+                at: active.allocated_end,
+                length,
+            });
+            active.allocated_end += length;
+            active.next_chunk = (active.next_chunk * 2).min(CHUNK_BYTES_MAX);
+        } else {
+            active.next_chunk = CHUNK_BYTES_MIN;
+        }
     }
-    known.written_end = end;
-    write.is_new
+    active.allocated_end = active.allocated_end.max(end);
+    active.written_end = end;
 }

@@ -1,4 +1,7 @@
-//! The writer's thread: takes what waits, runs it as one group, reports, and begins again.
+//! The writer's thread: takes what waits, runs it as one group, reports, and begins again. Syncs run side by side on a few
+//! threads more ([`sync_pool`]).
+
+mod sync_pool;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,6 +10,7 @@ use std::thread::JoinHandle;
 use keylane_protocol::offset::Offset;
 use tokio::sync::{mpsc, oneshot};
 
+use self::sync_pool::SyncPool;
 use super::{Append, DurableEnd, LogWriter, StepRunner, run_group};
 use crate::disk::{Disk, DiskError};
 use crate::folder::layout::Layout;
@@ -18,6 +22,9 @@ const COMMANDS_MAX: usize = 1024;
 
 /// A group is begun when so many bytes wait, even if more could be taken.
 const GROUP_BYTES_MAX: u64 = 8 * 1024 * 1024;
+
+/// A group is begun when so many segments are to be written, all of which are open at once.
+const GROUP_SEGMENTS_MAX: usize = 1024;
 
 /// Hears what the writer has done. Called on the writer's thread: it must neither block nor wait for a shard.
 pub trait DurableSink: Send + 'static {
@@ -124,6 +131,7 @@ impl Writer {
         let work = Work {
             writer: LogWriter::default(),
             runner,
+            syncs: SyncPool::start(Arc::clone(&disk))?,
             disk,
             layout,
             space,
@@ -145,6 +153,7 @@ impl Writer {
 struct Work<S> {
     writer: LogWriter,
     runner: StepRunner,
+    syncs: SyncPool,
     disk: Arc<dyn Disk>,
     layout: Layout,
     space: Arc<SpaceBudget>,
@@ -153,14 +162,12 @@ struct Work<S> {
 
 impl<S: DurableSink> Work<S> {
     fn run(mut self, mut waiting: mpsc::Receiver<Command>) {
-        if let Err(error) = self.measure() {
-            self.sink.offline(&error);
-            return;
-        }
         while let Some(command) = waiting.blocking_recv() {
             let mut forgotten = Vec::new();
             self.take(command, &mut forgotten);
-            while self.writer.waiting_bytes() < GROUP_BYTES_MAX {
+            while self.writer.waiting_bytes() < GROUP_BYTES_MAX
+                && self.writer.waiting_segments() < GROUP_SEGMENTS_MAX
+            {
                 let Ok(command) = waiting.try_recv() else {
                     break;
                 };
@@ -205,21 +212,20 @@ impl<S: DurableSink> Work<S> {
     fn finish_group(&mut self) -> Result<(), DiskError> {
         let bytes = self.writer.waiting_bytes();
         let batches = self.writer.waiting_batches();
-        run_group(&mut self.writer, &mut self.runner)?;
+        let ahead_bytes = self.space.take_ahead();
+        let syncs = &self.syncs;
+        run_group(&mut self.writer, &mut self.runner, ahead_bytes, |work| {
+            syncs.sync(work)
+        })?;
         let mut ends = BTreeMap::new();
         self.writer.end_group(&mut ends);
         for (shard, ends) in ends {
             self.sink.durable(shard, ends);
         }
+        self.space.measured(self.disk.space(self.layout.root())?);
+        // Only now: the measurement knows of what was written and reserved.
         self.space.settled(bytes, batches);
-        self.measure()
-    }
-
-    fn measure(&mut self) -> Result<(), DiskError> {
-        let space = self.disk.space(self.layout.root())?;
-        self.writer.on_space(space.free_bytes);
-        self.space
-            .measured(space, self.writer.allocated_ahead_bytes());
+        self.space.settle(ahead_bytes);
         Ok(())
     }
 }
