@@ -38,6 +38,11 @@ pub enum Fault {
         /// The operation's number.
         operation: u64,
     },
+    /// The same, but only if the operation is a sync.
+    FailedSync {
+        /// The operation's number.
+        operation: u64,
+    },
     /// The operation finds no space. A write may have been done in part, a sync counts as failed.
     NoSpace {
         /// The operation's number.
@@ -77,6 +82,13 @@ struct State {
     files: BTreeMap<u64, FileImage>,
     entries: Entries,
     locks: BTreeMap<PathBuf, std::sync::Weak<()>>,
+}
+
+/// What an operation does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Change,
+    Sync,
 }
 
 impl SimulatedDisk {
@@ -165,13 +177,18 @@ impl SimulatedDisk {
     /// Counts an operation and carries out what is planned for it; `in_part` is what may have happened before it failed.
     fn begin_with(
         &self,
+        kind: Kind,
         in_part: impl FnOnce(&mut State, Fault) -> Result<(), DiskError>,
     ) -> Result<MutexGuard<'_, State>, DiskError> {
         let mut state = self.state();
         state.check_power()?;
         state.operations += 1;
         let operation = state.operations;
-        let Some(&fault) = state.faults.iter().find(|fault| fault.is_at(operation)) else {
+        let Some(&fault) = state
+            .faults
+            .iter()
+            .find(|fault| fault.is_at(operation, kind))
+        else {
             return Ok(state);
         };
         in_part(&mut state, fault)?;
@@ -181,21 +198,24 @@ impl SimulatedDisk {
                 DiskError::PoweredOff
             }
             Fault::NoSpace { .. } => DiskError::NoSpace,
-            Fault::Failed { .. } | Fault::Full { .. } => DiskError::Failed {
-                operation: "a simulated operation",
-                errno: IO_ERRNO,
-            },
+            Fault::Failed { .. } | Fault::FailedSync { .. } | Fault::Full { .. } => {
+                DiskError::Failed {
+                    operation: "a simulated operation",
+                    errno: IO_ERRNO,
+                }
+            }
         })
     }
 
     fn begin(&self) -> Result<MutexGuard<'_, State>, DiskError> {
-        self.begin_with(|_, _| Ok(()))
+        self.begin_with(Kind::Change, |_, _| Ok(()))
     }
 }
 
 impl Fault {
-    fn is_at(&self, number: u64) -> bool {
+    fn is_at(&self, number: u64, kind: Kind) -> bool {
         match *self {
+            Self::FailedSync { operation } => operation == number && kind == Kind::Sync,
             Self::PowerCut { operation }
             | Self::Failed { operation }
             | Self::NoSpace { operation } => operation == number,
@@ -351,7 +371,7 @@ impl Disk for SimulatedDisk {
 
     fn write(&self, file: &File, at: u64, slices: &[Bytes]) -> Result<(), DiskError> {
         let length: u64 = slices.iter().map(|slice| slice.len() as u64).sum();
-        let mut state = self.begin_with(|state, _| {
+        let mut state = self.begin_with(Kind::Change, |state, _| {
             state.file(file)?.write(at, slices);
             Ok(())
         })?;
@@ -370,7 +390,7 @@ impl Disk for SimulatedDisk {
     }
 
     fn sync(&self, file: &File) -> Result<(), DiskError> {
-        let mut state = self.begin_with(|state, fault| {
+        let mut state = self.begin_with(Kind::Sync, |state, fault| {
             if !fault.is_power_cut() {
                 state.file(file)?.forget_unsynced();
             }
@@ -385,7 +405,7 @@ impl Disk for SimulatedDisk {
     }
 
     fn sync_folder(&self, path: &Path) -> Result<(), DiskError> {
-        let mut state = self.begin_with(|state, fault| {
+        let mut state = self.begin_with(Kind::Sync, |state, fault| {
             if !fault.is_power_cut() {
                 state.entries.forget_unsynced(path);
             }

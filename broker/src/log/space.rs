@@ -23,9 +23,9 @@ pub struct SpaceBudget {
     reserve_bytes_max: u64,
     /// Free space as measured, less the reserve.
     measured_bytes: AtomicU64,
-    /// Taken for appends since the folder was opened.
+    /// Taken since the folder was opened, modulo 2^64.
     taken_bytes: AtomicU64,
-    /// Written or given up since the folder was opened; raised only after a measurement that knows of it.
+    /// Written or given up since then, modulo 2^64; raised only after a measurement that knows of it.
     settled_bytes: AtomicU64,
     has_refused: AtomicBool,
 }
@@ -80,12 +80,12 @@ impl SpaceBudget {
         loop {
             // Read before the measurement: a settled byte is known to any measurement that is read after it.
             let settled = self.settled_bytes.load(Ordering::Acquire);
-            let pending = taken.saturating_sub(settled);
+            let pending = difference(taken, settled);
             let measured = self.measured_bytes.load(Ordering::Relaxed);
             let chosen = choose(measured.saturating_sub(pending))?;
             match self.taken_bytes.compare_exchange_weak(
                 taken,
-                taken + chosen,
+                taken.wrapping_add(chosen),
                 Ordering::Relaxed,
                 Ordering::Relaxed,
             ) {
@@ -105,9 +105,7 @@ impl SpaceBudget {
     #[must_use]
     pub fn pending_bytes(&self) -> u64 {
         let settled = self.settled_bytes.load(Ordering::Relaxed);
-        self.taken_bytes
-            .load(Ordering::Relaxed)
-            .saturating_sub(settled)
+        difference(self.taken_bytes.load(Ordering::Relaxed), settled)
     }
 
     /// Notes that batches for which room was taken were written or given up. What was written must have been measured
@@ -129,6 +127,16 @@ impl SpaceBudget {
         let usable = space.free_bytes.saturating_sub(reserve);
         self.measured_bytes.store(usable, Ordering::Relaxed);
         self.has_refused.store(false, Ordering::Relaxed);
+    }
+}
+
+/// Returns what was taken and is not settled; what is settled may have been read later, and then exceed it.
+fn difference(taken: u64, settled: u64) -> u64 {
+    let difference = taken.wrapping_sub(settled);
+    if difference > u64::MAX / 2 {
+        0
+    } else {
+        difference
     }
 }
 
@@ -175,6 +183,24 @@ mod tests {
         budget.settle(ahead);
         assert!(budget.take(8_000).is_err());
         budget.take(7_000).expect("7,500 are left");
+    }
+
+    #[test]
+    fn a_disk_without_end_is_never_used_up() {
+        let budget = SpaceBudget::new(
+            0,
+            Space {
+                free_bytes: u64::MAX / 4,
+                total_bytes: u64::MAX / 4,
+            },
+        );
+        for _ in 0..100 {
+            let ahead = budget.take_ahead();
+            budget.take(1000).expect("room");
+            budget.settled(1000, 1);
+            budget.settle(ahead);
+        }
+        assert_eq!(budget.pending_bytes(), 0);
     }
 
     #[test]
