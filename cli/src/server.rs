@@ -1,0 +1,166 @@
+//! `keylane broker` and `keylane dev`: reads the settings, starts the broker, says so in one JSON line on stdout, and
+//! waits for a reason to stop.
+
+use keylane_broker::Broker;
+use keylane_broker::config::BrokerConfig;
+use keylane_broker::topic_settings::Durability;
+use serde_json::json;
+use std::path::Path;
+use tempfile::TempDir;
+
+use crate::arguments::ServerArguments;
+use crate::failure::Failure;
+use crate::output::print;
+use crate::quantity::{show_duration, show_size};
+use crate::settings::{Given, Role, broker_config};
+use crate::stop::{StopListener, StopReason};
+
+/// Runs a server until it is told to stop.
+///
+/// # Errors
+/// When the settings are wrong, the server cannot start, or it cannot go on.
+pub(crate) fn run(role: Role, arguments: &ServerArguments) -> Result<(), Failure> {
+    let mut temporary = (role == Role::Dev).then(temporary_folder).transpose()?;
+    let config = configure(role, arguments, temporary.as_ref().map(TempDir::path))?;
+    // Another folder was named, in one of the places where settings come from.
+    temporary.take_if(|folder| folder.path() != config.data_folder);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::because("cannot start the runtime", &error))?;
+    runtime.block_on(async {
+        let mut stop = StopListener::new(arguments.until_stdin_closes)
+            .map_err(|error| Failure::because("cannot listen for signals", &error))?;
+        let broker = start(&config)?;
+        announce(role, &config, &broker)?;
+        serve(broker, &mut stop).await
+    })
+}
+
+fn temporary_folder() -> Result<TempDir, Failure> {
+    let folder = tempfile::Builder::new().prefix("keylane-dev-").tempdir();
+    folder.map_err(|error| {
+        Failure::because("cannot create a temporary folder", &error)
+            .hint("give a folder with --data, or another place for temporary files with TMPDIR")
+    })
+}
+
+fn configure(
+    role: Role,
+    arguments: &ServerArguments,
+    temporary_folder: Option<&Path>,
+) -> Result<BrokerConfig, Failure> {
+    let file = match &arguments.config {
+        Some(path) => {
+            let text = std::fs::read_to_string(path).map_err(|error| {
+                Failure::usage(format!("--config {}: {error}", path.display())).hint(
+                    "give a TOML file with settings named like the flags, or leave --config out",
+                )
+            })?;
+            Some((path.clone(), text))
+        }
+        None => None,
+    };
+    let given = Given {
+        flags: &arguments.settings,
+        environment: &|name| std::env::var_os(name),
+        file,
+        temporary_folder,
+    };
+    broker_config(role, &given).map_err(Failure::faults)
+}
+
+fn start(config: &BrokerConfig) -> Result<Broker, Failure> {
+    Broker::start(config.clone()).map_err(|error| {
+        // What to do about a port or a folder is part of the error.
+        Failure::because("cannot start the broker", &error)
+    })
+}
+
+/// Says in the log what an operator must know, then on stdout that clients may come.
+fn announce(role: Role, config: &BrokerConfig, broker: &Broker) -> Result<(), Failure> {
+    let durability = config.topic_defaults.durability;
+    let limits = &config.limits;
+    tracing::info!(
+        id = config.id.0,
+        address = %broker.address(),
+        data = %config.data_folder.display(),
+        %durability,
+        auto_create_topics = config.auto_create_topics,
+        "serves Kafka clients"
+    );
+    tracing::info!(
+        connections_max = limits.connections_max,
+        request_size_max = show_size(limits.request_bytes_max as u64),
+        requests_size_max = show_size(limits.request_bytes_total_max as u64),
+        batch_size_max = show_size(u64::from(config.topic_defaults.message_bytes_max)),
+        space_reserve = show_size(config.space_reserve_bytes),
+        idle_timeout = show_duration(limits.idle_timeout),
+        "limits"
+    );
+    if durability == Durability::PageCache {
+        tracing::warn!("durability is page-cache: a power loss may cost acknowledged records");
+    }
+    if !config.listen.ip().is_loopback() {
+        tracing::warn!(
+            "other machines can connect, and connections are neither encrypted nor authenticated"
+        );
+    }
+    let role = match role {
+        Role::Broker => "broker",
+        Role::Dev => "dev",
+    };
+    let ready = json!({
+        "ready": true,
+        "role": role,
+        "id": config.id.0,
+        "kafka": broker.address().to_string(),
+        "data": config.data_folder.to_string_lossy(),
+        "durability": durability.to_string(),
+    });
+    print(ready.to_string())
+}
+
+/// Waits until the broker fails or is told to stop, and then stops it; a second signal does not wait for that.
+async fn serve(broker: Broker, stop: &mut StopListener) -> Result<(), Failure> {
+    let watch = broker.failure_watch();
+    let mut failure = tokio::task::spawn_blocking(move || watch.wait());
+    let reason = tokio::select! {
+        failed = &mut failure => {
+            // Without a failure somebody else stopped it, and nobody else can.
+            let failed = failed.ok().flatten();
+            let failed = failed.map_or(Failure::new("the broker ended"), |failed| {
+                Failure::from_error(&failed)
+            });
+            return Err(failed.hint("what was acknowledged is on disk: correct the cause and start it again"));
+        }
+        reason = stop.next() => reason,
+    };
+    tracing::info!(%reason, "stops: answers what it has read, and writes everything down");
+    let stopping = tokio::task::spawn_blocking(move || broker.stop());
+    tokio::select! {
+        stopped = stopping => match stopped {
+            Ok(Ok(())) => {
+                tracing::info!("stopped");
+                Ok(())
+            }
+            Ok(Err(error)) => Err(Failure::because("the stop was not clean", &error)),
+            Err(error) => Err(Failure::because("the stop was not clean", &error)),
+        },
+        again = second_signal(stop) => {
+            tracing::warn!(reason = %again, "ends at once");
+            // The threads of the broker would be waited for by any other way out.
+            std::process::exit(1)
+        }
+    }
+}
+
+/// Waits for a signal; that stdin closes now is no further wish.
+async fn second_signal(stop: &mut StopListener) -> StopReason {
+    loop {
+        let reason = stop.next().await;
+        if reason != StopReason::StdinClosed {
+            return reason;
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! `keylane topic`: create, list, describe, delete.
+
+use keylane_client::{
+    Admin, ConfigEntry, ConfigResource, ConfigSource, ListedOffset, NewTopic, OffsetSpec,
+    PartitionDescription, TopicDescription,
+};
+use keylane_protocol::identifiers::{BrokerId, PartitionIndex};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::fmt::Display;
+
+use crate::arguments::{TopicArguments, TopicCommand, TopicCreateArguments};
+use crate::cluster::{block_on, connect, failed};
+use crate::failure::Failure;
+use crate::output::{counted, print, table};
+
+/// Runs `keylane topic`.
+///
+/// # Errors
+/// When the cluster cannot be reached or refuses.
+pub(crate) fn run(arguments: TopicArguments) -> Result<(), Failure> {
+    block_on(async move {
+        match arguments.command {
+            TopicCommand::Create(arguments) => create(arguments).await,
+            TopicCommand::List { connect: to, json } => {
+                list(&connect(&to).await?.admin(), json).await
+            }
+            TopicCommand::Describe {
+                name,
+                connect: to,
+                json,
+            } => describe(&connect(&to).await?.admin(), &name, json).await,
+            TopicCommand::Delete { name, connect: to } => {
+                let admin = connect(&to).await?.admin();
+                let deleted = admin.delete_topic(&name).await;
+                deleted.map_err(|error| failed("", &error))?;
+                print(format!("deleted topic {name}"))
+            }
+        }
+    })
+}
+
+async fn create(arguments: TopicCreateArguments) -> Result<(), Failure> {
+    let mut topic = NewTopic::new(&arguments.name);
+    if let Some(partitions) = arguments.partitions {
+        topic = topic.partitions(partitions);
+    }
+    let mut faults = Vec::new();
+    for config in &arguments.config {
+        match config.split_once('=') {
+            Some((key, value)) => topic = topic.config(key.trim(), value.trim()),
+            None => faults.push(format!("--config {config}: give KEY=VALUE")),
+        }
+    }
+    if !faults.is_empty() {
+        return Err(Failure::faults(faults));
+    }
+    let admin = connect(&arguments.connect).await?.admin();
+    let created = admin.create_topic(topic).await;
+    let created = created.map_err(|error| failed("", &error))?;
+    print(match created.partitions {
+        Some(count) => {
+            let partitions = counted(count as u64, "partition");
+            format!("created topic {} with {partitions}", created.name)
+        }
+        None => format!("created topic {}", created.name),
+    })
+}
+
+async fn list(admin: &Admin, is_json: bool) -> Result<(), Failure> {
+    let topics = admin.list_topics().await;
+    let topics = topics.map_err(|error| failed("cannot list topics", &error))?;
+    if is_json {
+        let topics: Vec<Value> = topics
+            .iter()
+            .map(|topic| {
+                json!({
+                    "name": topic.name,
+                    "id": topic.id.map(|id| id.to_string()),
+                    "partitions": topic.partitions,
+                    "internal": topic.is_internal,
+                })
+            })
+            .collect();
+        return print(json!({ "topics": topics }).to_string());
+    }
+    let rows: Vec<Vec<String>> = topics
+        .into_iter()
+        .map(|topic| vec![topic.name, topic.partitions.to_string(), or_dash(topic.id)])
+        .collect();
+    print(table(&["TOPIC", "PARTITIONS", "ID"], &rows))
+}
+
+/// What `describe` shows.
+struct Description {
+    topic: TopicDescription,
+    earliest: Offsets,
+    latest: Offsets,
+    configs: Vec<ConfigEntry>,
+}
+
+type Offsets = BTreeMap<PartitionIndex, ListedOffset>;
+
+async fn describe(admin: &Admin, name: &str, is_json: bool) -> Result<(), Failure> {
+    let topic = admin.describe_topic(name).await;
+    let topic = topic.map_err(|error| failed("", &error))?;
+    let configs = configs(admin, name).await?;
+    let description = Description {
+        topic,
+        earliest: offsets(admin, name, OffsetSpec::Earliest).await?,
+        latest: offsets(admin, name, OffsetSpec::Latest).await?,
+        configs,
+    };
+    print(if is_json {
+        description.json().to_string()
+    } else {
+        description.tables()
+    })
+}
+
+async fn configs(admin: &Admin, name: &str) -> Result<Vec<ConfigEntry>, Failure> {
+    let topic = ConfigResource::Topic(name.to_owned());
+    let configs = admin.describe_configs(&topic).await;
+    configs.map_err(|error| failed("", &error))
+}
+
+async fn offsets(admin: &Admin, name: &str, spec: OffsetSpec) -> Result<Offsets, Failure> {
+    let offsets = admin.list_offsets(name, spec).await;
+    offsets.map_err(|error| failed("", &error))
+}
+
+impl Description {
+    fn tables(&self) -> String {
+        let partitions: Vec<Vec<String>> = self
+            .topic
+            .partitions
+            .iter()
+            .map(|partition| {
+                vec![
+                    partition.partition.to_string(),
+                    or_dash(partition.leader),
+                    or_dash(partition.leader_epoch),
+                    or_dash(offset(&self.earliest, partition)),
+                    or_dash(offset(&self.latest, partition)),
+                    brokers(&partition.replicas),
+                    brokers(&partition.in_sync_replicas),
+                ]
+            })
+            .collect();
+        let configs: Vec<Vec<String>> = self
+            .configs
+            .iter()
+            .map(|config| {
+                let value = config.value.clone().unwrap_or("(secret)".to_owned());
+                vec![config.name.clone(), value, origin(config.source)]
+            })
+            .collect();
+        let heads = [
+            "PARTITION",
+            "LEADER",
+            "EPOCH",
+            "START",
+            "END",
+            "REPLICAS",
+            "IN SYNC",
+        ];
+        format!(
+            "topic {}, id {}\n\n{}\n\n{}",
+            self.topic.name,
+            or_dash(self.topic.id),
+            table(&heads, &partitions),
+            table(&["CONFIG", "VALUE", "FROM"], &configs)
+        )
+    }
+
+    fn json(&self) -> Value {
+        let partitions = self.topic.partitions.iter().map(|partition| {
+            let ids = |brokers: &[BrokerId]| -> Vec<i32> {
+                brokers.iter().map(|broker| broker.0).collect()
+            };
+            json!({
+                "partition": partition.partition.0,
+                "leader": partition.leader.map(|leader| leader.0),
+                "leader_epoch": partition.leader_epoch.map(|epoch| epoch.0),
+                "start_offset": offset(&self.earliest, partition),
+                "end_offset": offset(&self.latest, partition),
+                "replicas": ids(&partition.replicas),
+                "in_sync_replicas": ids(&partition.in_sync_replicas),
+            })
+        });
+        let configs = self.configs.iter().map(|config| {
+            json!({
+                "name": config.name,
+                "value": config.value,
+                "from": origin(config.source),
+            })
+        });
+        json!({
+            "name": self.topic.name,
+            "id": self.topic.id.map(|id| id.to_string()),
+            "partitions": partitions.collect::<Vec<_>>(),
+            "configs": configs.collect::<Vec<_>>(),
+        })
+    }
+}
+
+fn offset(offsets: &Offsets, partition: &PartitionDescription) -> Option<i64> {
+    let listed = offsets.get(&partition.partition)?;
+    Some(listed.offset?.0)
+}
+
+fn origin(source: ConfigSource) -> String {
+    match source {
+        ConfigSource::Topic => "topic".to_owned(),
+        ConfigSource::DynamicBroker | ConfigSource::StaticBroker => "broker".to_owned(),
+        ConfigSource::Default => "default".to_owned(),
+        ConfigSource::Other(number) => format!("source {number}"),
+    }
+}
+
+fn brokers(ids: &[BrokerId]) -> String {
+    let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+    ids.join(",")
+}
+
+fn or_dash(value: Option<impl Display>) -> String {
+    value.map_or("-".to_owned(), |value| value.to_string())
+}

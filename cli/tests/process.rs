@@ -1,0 +1,16 @@
+//! Tests over the real binary: servers are started on port 0 and ended by their own id, commands have a time limit.
+
+#[path = "process/broker.rs"]
+mod broker;
+#[path = "process/crash.rs"]
+mod crash;
+#[path = "process/folder.rs"]
+mod folder;
+#[path = "process/rows.rs"]
+mod rows;
+#[path = "process/support.rs"]
+mod support;
+#[path = "process/topic.rs"]
+mod topic;
+#[path = "process/usage.rs"]
+mod usage;

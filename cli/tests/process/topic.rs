@@ -1,0 +1,91 @@
+//! `keylane topic` against a broker.
+
+use serde_json::Value;
+
+use crate::support::Server;
+
+#[test]
+fn a_topic_is_created_listed_described_and_deleted() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = Server::broker(folder.path(), &[]);
+    let created = server.run([
+        "topic",
+        "create",
+        "orders",
+        "--partitions",
+        "3",
+        "--config",
+        "durability=page-cache",
+    ]);
+    assert_eq!(
+        created.expect_success(),
+        "created topic orders with 3 partitions\n"
+    );
+
+    let list = server.run(["topic", "list"]).expect_success();
+    assert!(
+        list.starts_with("TOPIC   PARTITIONS  ID\norders           3  "),
+        "{list}"
+    );
+
+    let text = server.run(["topic", "describe", "orders"]).expect_success();
+    assert!(
+        text.contains("PARTITION  LEADER  EPOCH  START  END"),
+        "{text}"
+    );
+    let json = server
+        .run(["topic", "describe", "orders", "--json"])
+        .expect_success();
+    let json: Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(json["partitions"].as_array().map(Vec::len), Some(3));
+    assert_eq!(json["partitions"][2]["end_offset"], 0);
+    let configs = json["configs"].as_array().expect("configs");
+    let durability = configs.iter().find(|config| config["name"] == "durability");
+    let durability = durability.expect("durability is shown");
+    assert_eq!(durability["value"], "page-cache");
+    assert_eq!(durability["from"], "topic");
+
+    server.run(["topic", "delete", "orders"]).expect_success();
+    let list = server.run(["topic", "list", "--json"]).expect_success();
+    assert_eq!(list, "{\"topics\":[]}\n");
+    server.stop();
+}
+
+#[test]
+fn what_cannot_be_done_to_a_topic_is_told_with_what_to_do() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = Server::broker(folder.path(), &[]);
+    server.run(["topic", "create", "../x"]).expect_failure(
+        1,
+        &[
+            "\"../x\" contains '/'",
+            "hint: a topic's name has 1 to 249 letters",
+        ],
+    );
+    server.run(["topic", "create", "orders"]).expect_success();
+    server
+        .run(["topic", "create", "orders"])
+        .expect_failure(1, &["exists already", "hint: choose another name"]);
+    server
+        .run(["topic", "create", "other", "--config", "retention.ms=5"])
+        .expect_failure(1, &["retention.ms=5 is not possible: only -1 so far"]);
+    server
+        .run(["topic", "create", "other", "--config", "a", "--config", "b"])
+        .expect_failure(
+            2,
+            &["--config a: give KEY=VALUE", "--config b: give KEY=VALUE"],
+        );
+    for command in ["describe", "delete"] {
+        server
+            .run(["topic", command, "nope"])
+            .expect_failure(1, &["there is no topic \"nope\"", "keylane topic list"]);
+    }
+    // A name with a slash must not reach any path, whatever the client checks.
+    server
+        .run(["topic", "describe", "../x"])
+        .expect_failure(1, &[]);
+    server
+        .run(["topic", "delete", "../x"])
+        .expect_failure(1, &[]);
+    server.stop();
+}
