@@ -1,42 +1,43 @@
 //! Starting and ending a broker: folder, partitions, threads, listener, in this order, and back.
 
+mod error;
+mod lead;
+mod opened;
+
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytestring::ByteString;
-use keylane_protocol::offset::LeaderEpoch;
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+pub use error::{BrokerFailure, StartError, StopError};
+
+use self::lead::{Closing, Lead};
+use self::opened::{Opened, listen};
 use crate::clock::Uptime;
-use crate::config::{BrokerConfig, InvalidConfig};
+use crate::config::BrokerConfig;
 use crate::connection::{AnswerBudget, ReceiveBudget, RequestBudget};
+use crate::disk::Disk;
 use crate::disk::real::RealDisk;
-use crate::disk::{Disk, DiskError};
-use crate::entropy::IdSource;
-use crate::folder::{DataFolder, OpenError};
 use crate::handler::init_producer_id::ProducerIds;
-use crate::limits::{CONNECTIONS_HANDED_OVER_MAX, Limits, SHARD_MAILBOX_MAX};
-use crate::log::space::SpaceBudget;
+use crate::limits::{CONNECTIONS_HANDED_OVER_MAX, SHARD_MAILBOX_MAX};
 use crate::log::writer::{Writer, WriterHandle};
 use crate::partition::Partition;
-use crate::partition::producer_state::ProducerLimits;
-use crate::partitions::{PartitionMaker, RecoverError};
+use crate::partitions::PartitionMaker;
 use crate::readers::Readers;
-use crate::server::{self, BrokerState, ConnectionSlots, Handover};
+use crate::server::{self, BrokerState, Handover};
 use crate::shard::Shard;
 use crate::shard::reports::{OfflineSwitch, ReportToShards, Reports};
 use crate::shard::request::ShardRequest;
 use crate::shard::run::ShardTask;
 use crate::threads::{self, Ending};
 use crate::topic_registry::{TopicRegistry, WorkQueue, write_index};
-use crate::topics::{TopicRules, TopicsImage};
+use crate::topics::rules::TopicRules;
 
 /// A running broker. Dropping it without [`Broker::stop`] ends it as a crash would.
 pub struct Broker {
@@ -58,70 +59,6 @@ impl std::fmt::Debug for Broker {
             .field("address", &self.address)
             .finish_non_exhaustive()
     }
-}
-
-/// Why a broker did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The configuration has faults.
-    #[error(transparent)]
-    Config(#[from] InvalidConfig),
-    /// Somebody listens there already.
-    #[error(
-        "{address} is in use: is another broker running? Stop it, or choose another port (0 takes a free one)"
-    )]
-    PortInUse {
-        /// The address.
-        address: SocketAddr,
-    },
-    /// The listener could not be opened.
-    #[error("cannot listen on {address}: {source}")]
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// Why.
-        source: io::Error,
-    },
-    /// The data folder cannot be used.
-    #[error(transparent)]
-    Folder(#[from] OpenError),
-    /// What lies in the data folder cannot be served.
-    #[error(transparent)]
-    Recover(#[from] RecoverError),
-    /// A thread could not be started.
-    #[error("cannot start a thread: {source}")]
-    Thread {
-        /// Why.
-        source: io::Error,
-    },
-}
-
-/// Why a broker did not end well; what was acknowledged is safe all the same.
-#[derive(Debug, thiserror::Error)]
-pub enum StopError {
-    /// It had failed before.
-    #[error("the broker had failed before: {reason}")]
-    Failed {
-        /// Why.
-        reason: String,
-    },
-    /// The disk failed when the clean end was noted; the next start recovers as after a crash.
-    #[error("the clean stop could not be noted in the data folder: {source}")]
-    Disk {
-        /// What the disk reports.
-        source: DiskError,
-    },
-    /// A thread ended early; the next start recovers as after a crash.
-    #[error("the broker's threads did not end in order")]
-    Unfinished,
-}
-
-/// Why a broker ended by itself.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the broker failed: {reason}")]
-pub struct BrokerFailure {
-    /// What happened, and what to do.
-    pub reason: String,
 }
 
 /// Waits for a broker's failure, in another thread than the one that stops it.
@@ -362,57 +299,6 @@ impl Drop for Broker {
     }
 }
 
-fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
-    let bind = || {
-        let listener = TcpListener::bind(address)?;
-        listener.set_nonblocking(true)?;
-        let bound = listener.local_addr()?;
-        Ok((listener, bound))
-    };
-    bind().map_err(|source: io::Error| match source.kind() {
-        io::ErrorKind::AddrInUse => StartError::PortInUse { address },
-        _ => StartError::Listen { address, source },
-    })
-}
-
-/// A data folder that was opened and recovered.
-struct Opened {
-    folder: DataFolder,
-    image: TopicsImage,
-    partitions: Vec<Partition>,
-    maker: PartitionMaker,
-    ids: IdSource,
-}
-
-impl Opened {
-    fn open(config: &BrokerConfig, disk: &Arc<dyn Disk>) -> Result<Self, StartError> {
-        let root = &config.data_folder;
-        let mut ids = IdSource::from_system();
-        let folder = DataFolder::open(Arc::clone(disk), root, config.id, ids.folder_ids())?;
-        let space = disk.space(root).map_err(|source| OpenError::Disk {
-            folder: root.clone(),
-            source,
-        })?;
-        let maker = PartitionMaker {
-            shard_count: match config.runtimes {
-                0 => threads::default_runtimes(),
-                count => count,
-            },
-            leader_epoch: LeaderEpoch(folder.incarnations()),
-            producer_limits: producer_limits(&config.limits),
-            space: Arc::new(SpaceBudget::new(config.space_reserve_bytes, space)),
-        };
-        let (image, partitions) = maker.recover(&folder, &config.topic_defaults)?;
-        Ok(Self {
-            folder,
-            image,
-            partitions,
-            maker,
-            ids,
-        })
-    }
-}
-
 fn shards(
     config: &BrokerConfig,
     reports: &[Arc<Reports>],
@@ -444,98 +330,5 @@ fn topic_rules(config: &BrokerConfig) -> TopicRules {
         defaults: config.topic_defaults,
         partitions_max: config.limits.partitions_max,
         broker_id: config.id.0,
-    }
-}
-
-fn producer_limits(limits: &Limits) -> ProducerLimits {
-    ProducerLimits {
-        producers_max: limits.producers_per_partition_max,
-        expiry_ms: millis(limits.producer_expiry),
-        idle_ms_min: millis(Limits::PRODUCER_IDLE_MIN.min(limits.producer_expiry)),
-    }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// What is left to close when all threads have ended.
-#[derive(Clone, Default)]
-struct Closing {
-    parts: Arc<Mutex<(Option<DataFolder>, Vec<Partition>)>>,
-}
-
-impl Closing {
-    fn put_folder(&self, folder: DataFolder) {
-        self.lock().0 = Some(folder);
-    }
-
-    fn put_partitions(&self, partitions: Vec<Partition>) {
-        self.lock().1.extend(partitions);
-    }
-
-    fn take(&self) -> Option<(DataFolder, Vec<Partition>)> {
-        let mut parts = self.lock();
-        let partitions = std::mem::take(&mut parts.1);
-        parts.0.take().map(|folder| (folder, partitions))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, (Option<DataFolder>, Vec<Partition>)> {
-        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl std::fmt::Debug for Closing {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("Closing")
-    }
-}
-
-/// What the first runtime does besides serving.
-struct Lead {
-    broker: Arc<BrokerState>,
-    handovers: Vec<mpsc::Sender<Handover>>,
-    closing: Closing,
-}
-
-impl Lead {
-    /// Gives the partitions to their shards, accepts connections, and ends the broker in order when it is stopped.
-    async fn run(self, listener: TcpListener, partitions: Vec<Partition>) {
-        let broker = &self.broker;
-        for partition in partitions {
-            let shard = &broker.shards[broker.shard_of(partition.id())];
-            let _ = shard.send(ShardRequest::Open(Box::new(partition))).await;
-        }
-        let listener = match tokio::net::TcpListener::from_std(listener) {
-            Ok(listener) => listener,
-            Err(error) => {
-                warn!(%error, "the listener cannot be used");
-                return;
-            }
-        };
-        let limits = &broker.config.limits;
-        let slots =
-            ConnectionSlots::new(limits.connections_max, limits.connections_per_address_max);
-        server::accept(
-            listener,
-            slots.clone(),
-            self.handovers,
-            broker.stopping.clone(),
-        )
-        .await;
-        if timeout(limits.stop_timeout, slots.none_left())
-            .await
-            .is_err()
-        {
-            warn!("connections with requests under way were closed");
-        }
-        for shard in &broker.shards {
-            let (stopped, until_stopped) = oneshot::channel();
-            if shard.send(ShardRequest::Stop { stopped }).await.is_ok()
-                && let Ok(partitions) = until_stopped.await
-            {
-                self.closing.put_partitions(partitions);
-            }
-        }
     }
 }

@@ -20,8 +20,8 @@ use crate::folder::layout::Layout;
 use crate::limits::{READER_FILES_MAX, READS_WAITING_MAX, SEARCH_DECOMPRESSED_BYTES_MAX};
 use crate::log::TopicPartition;
 use crate::log::read::{self, read_batches};
+use crate::partition::read::{FoundOffset, ReadError, ReadPlan, SearchPlan};
 use crate::partition::tail::ReadLimit;
-use crate::partition::{FoundOffset, ReadError, ReadPlan, SearchPlan};
 use crate::threads;
 
 /// How many threads read: one may wait for a slow disk while the other serves what is in the page cache.

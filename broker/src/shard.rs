@@ -22,9 +22,10 @@ use crate::clock::Uptime;
 use crate::limits::{SHARED_FRAME_BYTES, TAIL_COPY_DIVISOR, TAIL_ENTRY_BYTES};
 use crate::log::TopicPartition;
 use crate::log::writer::Append;
+use crate::partition::read::ReadError;
 use crate::partition::tail::{ReadLimit, Tail, TailBatch};
 use crate::partition::waiting::{ConnectionId, PendingAcks, Watches};
-use crate::partition::{Accepted, AppendError, Outcome, Partition, ReadError, SegmentSeal};
+use crate::partition::{Accepted, AppendError, Outcome, Partition, SegmentSeal};
 
 /// Which part of which request waits.
 #[derive(Clone, Copy, Debug)]

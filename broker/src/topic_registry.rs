@@ -30,7 +30,8 @@ use crate::server::shard_of;
 use crate::shard::reports::OfflineSwitch;
 use crate::shard::request::ShardRequest;
 use crate::threads;
-use crate::topics::{CreateTopicError, NewTopic, Topic, TopicRules, TopicsImage};
+use crate::topics::rules::{CreateTopicError, NewTopic, TopicRules};
+use crate::topics::{Topic, TopicsImage};
 
 /// What a new topic needs on disk besides its records: folders and a few lines in two small files.
 const BYTES_PER_PARTITION: u64 = 8 << 10;

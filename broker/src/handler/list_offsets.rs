@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 
 use super::fetch::read_error_code;
 use crate::log::TopicPartition;
-use crate::partition::{FoundOffset, OffsetQuery, OffsetSearch, ReadError};
+use crate::partition::read::{FoundOffset, OffsetQuery, OffsetSearch, ReadError};
 use crate::server::BrokerState;
 use crate::shard::request::{FindOutcome, FindPart, FindRequest, ShardRequest};
 

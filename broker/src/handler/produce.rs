@@ -3,36 +3,29 @@
 //! [`begin`] fixes the order, [`ProduceUnderway::finish`] waits for the outcome. Record bytes stay slices of the frame.
 //! Never UNKNOWN_SERVER_ERROR: Java's client numbers its batches anew after it (KAFKA-14034).
 
+mod check;
+
 use std::collections::BTreeMap;
 
 use ahash::AHashSet;
-use bytes::Bytes;
 use bytestring::ByteString;
-use keylane_protocol::compression::Compression;
 use keylane_protocol::error_code::ErrorCode;
-use keylane_protocol::identifiers::{PartitionIndex, ProducerId};
+use keylane_protocol::identifiers::PartitionIndex;
 use keylane_protocol::message::produce::{
     PartitionProduceResponse, ProducePartition, ProduceRequest, ProduceResponse,
     TopicProduceResponse,
 };
 use keylane_protocol::offset::Offset;
-use keylane_protocol::record_batch::{
-    RecordBatch, RecordBatchError, RecordBatchHeader, TimestampType,
-};
+use keylane_protocol::record_batch::RecordBatch;
 use tokio::sync::oneshot;
 
+use self::check::Fault;
 use crate::log::TopicPartition;
 use crate::partition::AppendError;
 use crate::partition::producer_state::Refusal;
 use crate::server::BrokerState;
 use crate::shard::request::{AppendOutcome, AppendRequest, Appended, ShardRequest};
 use crate::topics::Topic;
-
-/// Ids from here on number batches by other rules, which a plain Produce does not know.
-const ROUTED_PRODUCER_ID_MIN: i64 = 1 << 62;
-
-/// The first version that carries zstd (KIP-110).
-const VERSION_ZSTD: i16 = 7;
 
 /// Where in the response the outcome of a part belongs: topic and partition by their place in the request.
 type Place = (usize, usize);
@@ -45,21 +38,6 @@ pub(crate) struct ProduceUnderway {
     acks: i16,
     response: ProduceResponse,
     replies: Vec<(Vec<Place>, oneshot::Receiver<Vec<AppendOutcome>>)>,
-}
-
-/// A refusal of one partition's records.
-struct Fault {
-    code: ErrorCode,
-    text: String,
-}
-
-impl Fault {
-    fn new(code: ErrorCode, text: impl Into<String>) -> Self {
-        Self {
-            code,
-            text: text.into(),
-        }
-    }
 }
 
 /// Checks every batch and hands it to its shard.
@@ -186,14 +164,7 @@ impl<'a> Routes<'a> {
             topic_id: topic.id,
             partition: data.index,
         };
-        let batch = check(data.records, topic)?;
-        let compression = batch.header().compression();
-        if compression == Ok(Compression::Zstd) && self.version < VERSION_ZSTD {
-            return Err(Fault::new(
-                ErrorCode::UnsupportedCompressionType,
-                format!("zstd needs Produce version {VERSION_ZSTD}"),
-            ));
-        }
+        let batch = check::check(data.records, topic, self.version)?;
         let shard = self.broker.shard_of(partition);
         let (places, parts) = self.by_shard.entry(shard).or_default();
         places.push(place);
@@ -223,61 +194,6 @@ impl<'a> Routes<'a> {
         }
         replies
     }
-}
-
-/// Returns the batch if it is one that this topic takes.
-fn check(records: Option<Bytes>, topic: &Topic) -> Result<RecordBatch, Fault> {
-    let records = records
-        .filter(|records| !records.is_empty())
-        .ok_or_else(|| Fault::new(ErrorCode::InvalidRecord, "a record batch is missing"))?;
-    let max = topic.settings.message_bytes_max;
-    if u32::try_from(records.len()).map_or(true, |bytes| bytes > max) {
-        return Err(Fault::new(
-            ErrorCode::MessageTooLarge,
-            format!(
-                "the batch has {} bytes, and max.message.bytes of {} is {max}",
-                records.len(),
-                topic.name
-            ),
-        ));
-    }
-    let batch = RecordBatch::check(records).map_err(|error| batch_fault(&error))?;
-    check_header(batch.header())?;
-    Ok(batch)
-}
-
-fn check_header(header: &RecordBatchHeader) -> Result<(), Fault> {
-    let invalid = |text: &str| Err(Fault::new(ErrorCode::InvalidRecord, text));
-    if header.is_control() || header.is_transactional() {
-        return invalid("transactions do not exist here yet: the batch is of one");
-    }
-    if header.timestamp_type() == TimestampType::LogAppendTime {
-        return Err(Fault::new(
-            ErrorCode::InvalidTimestamp,
-            "only a broker may say that timestamps are those of the append",
-        ));
-    }
-    let is_numbered = header.producer_id != ProducerId::NONE;
-    if is_numbered && (header.producer_epoch.0 < 0 || header.base_sequence.0 < 0) {
-        return invalid("a batch of a numbered producer needs its epoch and sequence");
-    }
-    if !(ProducerId::NONE.0..ROUTED_PRODUCER_ID_MIN).contains(&header.producer_id.0) {
-        return Err(Fault::new(
-            ErrorCode::InvalidProducerIdMapping,
-            "the producer id is not one that InitProducerId gives",
-        ));
-    }
-    Ok(())
-}
-
-fn batch_fault(error: &RecordBatchError) -> Fault {
-    let code = match error {
-        RecordBatchError::CorruptChecksum { .. } => ErrorCode::CorruptMessage,
-        RecordBatchError::UnsupportedMagic { .. } => ErrorCode::UnsupportedForMessageFormat,
-        RecordBatchError::UnknownCompression { .. } => ErrorCode::UnsupportedCompressionType,
-        _ => ErrorCode::InvalidRecord,
-    };
-    Fault::new(code, error.to_string())
 }
 
 fn fault_response(fault: Fault) -> PartitionProduceResponse {

@@ -19,7 +19,8 @@ use keylane_protocol::message::metadata::{MetadataRequest, MetadataResponse};
 use super::{describe_configs, metadata};
 use crate::server::BrokerState;
 use crate::topic_registry::{ChangeTopicError, TopicToDelete};
-use crate::topics::{CreateTopicError, NewTopic, Topic};
+use crate::topics::Topic;
+use crate::topics::rules::{CreateTopicError, NewTopic};
 
 /// The first version of DeleteTopics that names topics by id.
 const VERSION_DELETE_BY_ID: i16 = 6;

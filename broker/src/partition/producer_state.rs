@@ -2,7 +2,7 @@
 //!
 //! A core: no clock, no I/O. The shard asks [`Producers::judge`] before it assigns an offset and tells
 //! [`Producers::remember`] after; recovery calls `remember` alone, once per batch header, and arrives at the same state.
-//! Everything here is a cache of the log. The snapshot's bytes are drawn in [`snapshot`].
+//! Everything here is a cache of the log. The snapshot's bytes are drawn in `snapshot`.
 
 mod snapshot;
 #[cfg(test)]

@@ -7,6 +7,8 @@ use keylane_protocol::record_batch::{BatchProducer, NewRecord, RecordBatchBuilde
 use proptest::prelude::*;
 
 use super::producer_state::ProducerLimits;
+use super::read::{ReadError, ReadFound};
+use super::tail::{ReadLimit, Tail};
 use super::*;
 use crate::disk::Space;
 

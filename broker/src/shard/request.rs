@@ -7,10 +7,9 @@ use keylane_protocol::record_batch::RecordBatch;
 use tokio::sync::{Notify, oneshot};
 
 use crate::log::TopicPartition;
+use crate::partition::read::{OffsetQuery, OffsetSearch, PartitionRead, ReadError};
 use crate::partition::waiting::ConnectionId;
-use crate::partition::{
-    AppendError, OffsetQuery, OffsetSearch, Partition, PartitionRead, ReadError,
-};
+use crate::partition::{AppendError, Partition};
 
 /// A message in a shard's mailbox.
 pub(crate) enum ShardRequest {

@@ -7,7 +7,7 @@ use tokio::sync::oneshot::error::TryRecvError;
 
 use super::request::Watch;
 use super::*;
-use crate::partition::ReadFound;
+use crate::partition::read::ReadFound;
 use crate::partition::tests::{ID, batch, partition};
 
 type Reply = Receiver<Vec<AppendOutcome>>;

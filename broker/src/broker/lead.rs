@@ -1,0 +1,94 @@
+//! What the first runtime does besides serving: it opens and ends the broker in order.
+
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+use tracing::warn;
+
+use crate::folder::DataFolder;
+use crate::partition::Partition;
+use crate::server::{self, BrokerState, ConnectionSlots, Handover};
+use crate::shard::request::ShardRequest;
+
+/// What is left to close when all threads have ended.
+#[derive(Clone, Default)]
+pub(super) struct Closing {
+    parts: Arc<Mutex<(Option<DataFolder>, Vec<Partition>)>>,
+}
+
+impl Closing {
+    pub(super) fn put_folder(&self, folder: DataFolder) {
+        self.lock().0 = Some(folder);
+    }
+
+    fn put_partitions(&self, partitions: Vec<Partition>) {
+        self.lock().1.extend(partitions);
+    }
+
+    pub(super) fn take(&self) -> Option<(DataFolder, Vec<Partition>)> {
+        let mut parts = self.lock();
+        let partitions = std::mem::take(&mut parts.1);
+        parts.0.take().map(|folder| (folder, partitions))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, (Option<DataFolder>, Vec<Partition>)> {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Closing {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Closing")
+    }
+}
+
+/// What the first runtime does besides serving.
+pub(super) struct Lead {
+    pub broker: Arc<BrokerState>,
+    pub handovers: Vec<mpsc::Sender<Handover>>,
+    pub closing: Closing,
+}
+
+impl Lead {
+    /// Gives the partitions to their shards, accepts connections, and ends the broker in order when it is stopped.
+    pub(super) async fn run(self, listener: TcpListener, partitions: Vec<Partition>) {
+        let broker = &self.broker;
+        for partition in partitions {
+            let shard = &broker.shards[broker.shard_of(partition.id())];
+            let _ = shard.send(ShardRequest::Open(Box::new(partition))).await;
+        }
+        let listener = match tokio::net::TcpListener::from_std(listener) {
+            Ok(listener) => listener,
+            Err(error) => {
+                warn!(%error, "the listener cannot be used");
+                return;
+            }
+        };
+        let limits = &broker.config.limits;
+        let slots =
+            ConnectionSlots::new(limits.connections_max, limits.connections_per_address_max);
+        server::accept(
+            listener,
+            slots.clone(),
+            self.handovers,
+            broker.stopping.clone(),
+        )
+        .await;
+        if timeout(limits.stop_timeout, slots.none_left())
+            .await
+            .is_err()
+        {
+            warn!("connections with requests under way were closed");
+        }
+        for shard in &broker.shards {
+            let (stopped, until_stopped) = oneshot::channel();
+            if shard.send(ShardRequest::Stop { stopped }).await.is_ok()
+                && let Ok(partitions) = until_stopped.await
+            {
+                self.closing.put_partitions(partitions);
+            }
+        }
+    }
+}
