@@ -8,13 +8,13 @@ use bytes::Bytes;
 use keylane_protocol::error_code::ErrorCode;
 use keylane_protocol::identifiers::{BrokerId, PartitionIndex, ProducerId, TopicId};
 use keylane_protocol::message::api_versions::ApiVersionsRequest;
-use keylane_protocol::message::fetch::FetchRequest;
+use keylane_protocol::message::fetch::{FetchPartition, FetchRequest, FetchResponse};
 use keylane_protocol::message::init_producer_id::InitProducerIdRequest;
 use keylane_protocol::message::list_offsets::{
     ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsTopic,
 };
 use keylane_protocol::message::metadata::MetadataRequest;
-use keylane_protocol::message::produce::ProduceRequest;
+use keylane_protocol::message::produce::{ProducePartition, ProduceRequest};
 use keylane_protocol::offset::{LeaderEpoch, Offset, ProducerEpoch, Sequence};
 use keylane_protocol::record_batch::BatchProducer;
 use kit::{
@@ -126,13 +126,11 @@ fn every_requested_partition_is_in_the_answer() {
     client.produce("t", 1, batch(&["a"]));
     let mut request = fetch_request("t", 0, 0, 0);
     let mut more = fetch_request("u", 0, 0, 0).topics.remove(0);
-    request.topics[0]
-        .partitions
-        .push(keylane_protocol::message::fetch::FetchPartition {
-            partition: PartitionIndex(1),
-            partition_max_bytes: 1 << 20,
-            ..Default::default()
-        });
+    request.topics[0].partitions.push(FetchPartition {
+        partition: PartitionIndex(1),
+        partition_max_bytes: 1 << 20,
+        ..Default::default()
+    });
     more.partitions[0].partition = PartitionIndex(9);
     request.topics.push(more);
     let response = client.ask(&request, 11);
@@ -493,4 +491,63 @@ fn records_that_left_memory_are_read_from_disk_across_segments() {
             broker.start_again();
         }
     }
+}
+
+/// A Fetch of all partitions of a topic from their start.
+fn fetch_all(partitions: i32, wait_ms: i32) -> FetchRequest {
+    let mut request = fetch_request("t", 0, 0, wait_ms);
+    let first = request.topics[0].partitions[0].clone();
+    request.topics[0].partitions = (0..partitions)
+        .map(|index| FetchPartition {
+            partition: PartitionIndex(index),
+            ..first.clone()
+        })
+        .collect();
+    request
+}
+
+#[test]
+fn partitions_of_several_runtimes_are_served_by_one_connection() {
+    const PARTITIONS: i32 = 7;
+    let mut broker = TestBroker::start_with(|config| config.runtimes = 3);
+    broker.create_topic("t", PARTITIONS);
+    let mut reader = broker.connect();
+    let parked = reader.send(
+        &FetchRequest {
+            min_bytes: 2000,
+            ..fetch_all(PARTITIONS, 20_000)
+        },
+        12,
+    );
+    let mut writer = broker.connect();
+    let mut request = produce_request("t", 0, batch(&["x".repeat(100)]), -1);
+    let records = request.topic_data[0].partition_data.remove(0).records;
+    let started = Instant::now();
+    for round in 0..3 {
+        request.topic_data[0].partition_data = (0..PARTITIONS)
+            .map(|index| ProducePartition {
+                index: PartitionIndex(index),
+                records: records.clone(),
+            })
+            .collect();
+        let response = writer.ask(&request, 9);
+        for part in &response.responses[0].partition_responses {
+            assert_eq!(part.error_code, ErrorCode::None);
+            assert_eq!(part.base_offset, Offset(round));
+        }
+    }
+    let response = reader.receive::<FetchRequest>(12, parked);
+    assert!(started.elapsed() < Duration::from_secs(10));
+    let counts = |response: &FetchResponse| -> Vec<usize> {
+        let partitions = &response.responses[0].partitions;
+        partitions.iter().map(|part| values(part).len()).collect()
+    };
+    assert!(counts(&response).iter().sum::<usize>() >= 12, "2000 bytes");
+    let response = reader.ask(&fetch_all(PARTITIONS, 0), 12);
+    assert_eq!(counts(&response), [3; 7]);
+    drop((reader, writer));
+    broker.stop();
+    broker.start_again();
+    let response = broker.connect().ask(&fetch_all(PARTITIONS, 0), 12);
+    assert_eq!(counts(&response), [3; 7], "one runtime now");
 }
