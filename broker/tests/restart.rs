@@ -4,12 +4,14 @@ mod kit;
 
 use keylane_broker::{Broker, StartError};
 use keylane_protocol::error_code::ErrorCode;
+use keylane_protocol::frame::decode_response;
 use keylane_protocol::identifiers::ProducerId;
 use keylane_protocol::message::init_producer_id::InitProducerIdRequest;
 use keylane_protocol::message::metadata::MetadataRequest;
+use keylane_protocol::message::produce::{ProduceRequest, ProduceResponse};
 use keylane_protocol::offset::{Offset, ProducerEpoch, Sequence};
 use keylane_protocol::record_batch::BatchProducer;
-use kit::{TestBroker, batch, batch_of, config, values};
+use kit::{TestBroker, batch, batch_of, config, produce_request, values};
 
 fn leader_epoch(broker: &TestBroker) -> i32 {
     let request = MetadataRequest {
@@ -37,6 +39,33 @@ fn a_clean_stop_keeps_everything_and_a_start_raises_the_leader_epoch() {
         ..MetadataRequest::default()
     };
     assert_eq!(client.ask(&request, 10).topics[0].topic_id, id);
+}
+
+#[test]
+fn a_clean_stop_answers_what_it_has_read_and_keeps_what_it_answered() {
+    let mut broker = TestBroker::start();
+    broker.create_topic("t", 1);
+    let mut client = broker.connect();
+    let sent: Vec<i32> = (0..200)
+        .map(|_| client.send(&produce_request("t", 0, batch(&["a"]), -1), 9))
+        .collect();
+    let first = client.receive::<ProduceRequest>(9, sent[0]);
+    assert_eq!(
+        first.responses[0].partition_responses[0].base_offset,
+        Offset(0)
+    );
+    broker.stop();
+    let mut answered = 1;
+    while let Some(frame) = client.receive_frame() {
+        let (header, response) = decode_response::<ProduceResponse>(frame, 9).expect("decodes");
+        assert_eq!(header.correlation_id, sent[answered]);
+        let part = &response.responses[0].partition_responses[0];
+        assert_eq!(part.error_code, ErrorCode::None);
+        answered += 1;
+    }
+    broker.start_again();
+    let fetched = broker.connect().fetch("t", 0, 0, 0);
+    assert!(values(&fetched).len() >= answered);
 }
 
 #[test]
