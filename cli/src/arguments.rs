@@ -1,11 +1,15 @@
 //! The command line: every command and flag, with the texts that `--help` prints. Values that only make sense
 //! together are checked where they are used, and all faults found are told together.
 
+mod bench;
 mod client;
 mod server;
 
 use clap::{Args, Parser, Subcommand};
 
+pub(crate) use self::bench::{
+    BenchArguments, BenchCommand, DurabilityName, ThroughName, WorkloadArguments,
+};
 pub(crate) use self::client::{
     AcksName, CompressionName, ConsumeArguments, OutputFormat, ProduceArguments, TopicArguments,
     TopicCommand, TopicCreateArguments,
@@ -47,8 +51,7 @@ pub(crate) enum Command {
     /// Read records and print them, or compare them with a file
     Consume(Box<ConsumeArguments>),
     /// Measure a cluster started for it (or --connect) against the limit of this machine, and verify every record
-    #[command(disable_help_flag = true)]
-    Bench(NotBuilt),
+    Bench(Box<BenchArguments>),
     /// Run a router.
     #[command(hide = true, disable_help_flag = true)]
     Router(NotBuilt),

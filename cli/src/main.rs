@@ -1,6 +1,7 @@
 //! The `keylane` command: reads the command line, runs one command, and turns its outcome into an exit code.
 
 mod arguments;
+mod bench;
 mod cluster;
 mod consume;
 mod failure;
@@ -49,7 +50,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Topic(arguments) => topic::run(arguments),
         Command::Produce(arguments) => produce::run(&arguments),
         Command::Consume(arguments) => consume::run(&arguments),
-        Command::Bench(_) => Err(not_built("bench", "it comes with the next part")),
+        Command::Bench(arguments) => bench::run(*arguments),
         Command::Router(_) => Err(not_built("router", "dial a broker directly")),
         Command::Group(_) => Err(not_built(
             "group",

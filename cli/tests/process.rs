@@ -1,9 +1,13 @@
 //! Tests over the real binary: servers are started on port 0 and ended by their own id, commands have a time limit.
 
+#[path = "process/bench.rs"]
+mod bench;
 #[path = "process/broker.rs"]
 mod broker;
 #[path = "process/crash.rs"]
 mod crash;
+#[path = "process/disk.rs"]
+mod disk;
 #[path = "process/folder.rs"]
 mod folder;
 #[path = "process/rows.rs"]
