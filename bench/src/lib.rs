@@ -9,7 +9,8 @@
 //! verify/       what must have been read         null_broker/  the yardstick
 //! probe.rs      what disk and loopback give      process.rs    servers as child processes
 //! proc_stat.rs  what they cost                   machine.rs    where it was measured
-//! embedded.rs   a cluster for tests              latency.rs, clock.rs, progress.rs
+//! relay/        does wrong, to test the checks   embedded.rs   a cluster for tests
+//! latency.rs, clock.rs, progress.rs
 //! ```
 
 pub mod clock;
@@ -25,6 +26,7 @@ pub mod probe;
 pub mod proc_stat;
 pub mod process;
 mod progress;
+pub mod relay;
 pub mod report;
 mod run;
 pub mod scenario;
