@@ -5,7 +5,7 @@ mod kit;
 use std::time::Duration;
 
 use keylane_protocol::error_code::ErrorCode;
-use keylane_protocol::identifiers::TopicId;
+use keylane_protocol::identifiers::{BrokerId, TopicId};
 use keylane_protocol::message::api_versions::ApiVersionsRequest;
 use keylane_protocol::message::create_topics::{
     CreatableTopic, CreatableTopicConfig, CreateTopicsRequest,
@@ -16,6 +16,7 @@ use keylane_protocol::message::describe_configs::{
     DescribeConfigsRequest, DescribeConfigsResource,
 };
 use keylane_protocol::message::fetch::FetchRequest;
+use keylane_protocol::message::find_coordinator::FindCoordinatorRequest;
 use keylane_protocol::message::init_producer_id::InitProducerIdRequest;
 use keylane_protocol::message::metadata::{MetadataRequest, MetadataRequestTopic};
 use keylane_protocol::message::produce::ProduceRequest;
@@ -204,6 +205,15 @@ fn every_version_of_every_administrative_api_is_answered() {
             ..InitProducerIdRequest::default()
         },
         |response, version| assert_eq!(response.error_code, ErrorCode::None, "v{version}"),
+    );
+    in_every_version(
+        &mut client,
+        |_| FindCoordinatorRequest::default(),
+        |response, version| {
+            assert_eq!(response.error_code, ErrorCode::None, "v{version}");
+            assert_eq!(response.node_id, BrokerId(1), "the only broker");
+            assert_eq!(response.port, i32::from(broker.address().port()));
+        },
     );
     in_every_version(
         &mut client,

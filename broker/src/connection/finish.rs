@@ -9,6 +9,7 @@ use keylane_protocol::message::create_topics::CreateTopicsRequest;
 use keylane_protocol::message::delete_topics::DeleteTopicsRequest;
 use keylane_protocol::message::describe_configs::DescribeConfigsRequest;
 use keylane_protocol::message::fetch::FetchRequest;
+use keylane_protocol::message::find_coordinator::FindCoordinatorRequest;
 use keylane_protocol::message::list_offsets::ListOffsetsRequest;
 use keylane_protocol::message::metadata::MetadataRequest;
 use keylane_protocol::message::{Request, Response};
@@ -126,8 +127,8 @@ impl Exchange<'_> {
                 self.answer(&topic_changes::delete(broker, request, self.version).await)
             }
             ApiKey::FindCoordinator => {
-                let request = self.decode(body)?;
-                self.answer(&find_coordinator::answer(&request))
+                let _: FindCoordinatorRequest = self.decode(body)?;
+                self.answer(&find_coordinator::answer(&identity()))
             }
             ApiKey::InitProducerId => {
                 let request = self.decode(body)?;
