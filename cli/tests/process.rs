@@ -10,6 +10,8 @@ mod crash;
 mod disk;
 #[path = "process/folder.rs"]
 mod folder;
+#[path = "process/relay.rs"]
+mod relay;
 #[path = "process/rows.rs"]
 mod rows;
 #[path = "process/support.rs"]

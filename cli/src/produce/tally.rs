@@ -10,6 +10,8 @@ use crate::failure::Failure;
 use crate::progress::Progress;
 use crate::verify::RowPlace;
 
+const HOW_LONG: &str = "--timeout says how long rows wait";
+
 /// A row on its way.
 pub(super) struct Sent {
     pub(super) at: RowPlace,
@@ -59,9 +61,10 @@ fn failure(at: RowPlace, error: &DeliveryError) -> Failure {
     let failure = Failure::because(at, error);
     let hint = match error.cause() {
         DeliveryFailure::Refused { code, .. } => hint_of_code(*code),
-        DeliveryFailure::TimedOut { .. } => {
-            Some("is the broker running? --timeout says how long rows wait for it".to_owned())
-        }
+        DeliveryFailure::TimedOut { last, .. } => Some(match last.as_deref() {
+            Some(DeliveryFailure::Refused { .. }) => HOW_LONG.to_owned(),
+            _ => format!("is the broker running? {HOW_LONG}"),
+        }),
         DeliveryFailure::Connection(_) | DeliveryFailure::Dropped => None,
     };
     match hint {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::support::{Finished, Server, keylane};
 
 /// Every flight that left New York City in January 2013.
-const FLIGHTS: &str = concat!(
+pub(crate) const FLIGHTS: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/../bench/data/flights-2013-01.csv.gz"
 );

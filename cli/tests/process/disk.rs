@@ -97,12 +97,14 @@ fn a_full_disk_refuses_in_words_and_recovers_when_there_is_space() {
 
     // A producer that does not wait for ever is told why.
     let arguments = ["produce", "t", rows, "--key", "key", "--timeout", "4s"];
-    let told = server
-        .run(arguments)
-        .expect_failure(1, &["error: row ", "hint: "]);
-    assert!(
-        told.contains("30000 rows read") || told.contains(" acknowledged"),
-        "{told}"
+    server.run(arguments).expect_failure(
+        1,
+        &[
+            "error: row ",
+            "the disk is full: free space, or delete topics",
+            "hint: ",
+            " acknowledged, ",
+        ],
     );
 
     // One that waits goes on as soon as there is space; what was acknowledged before is still there.
@@ -126,6 +128,5 @@ fn a_full_disk_refuses_in_words_and_recovers_when_there_is_space() {
     server
         .run(["consume", "waits", "--verify-against", rows, "--key", "key"])
         .expect_success();
-    let log = server.stop();
-    assert!(log.contains("space"), "{log}");
+    server.stop();
 }
