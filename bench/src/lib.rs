@@ -10,12 +10,13 @@
 //! probe.rs      what disk and loopback give      process.rs    servers as child processes
 //! proc_stat.rs  what they cost                   machine.rs    where it was measured
 //! relay/        does wrong, to test the checks   embedded.rs   a cluster for tests
-//! latency.rs, clock.rs, progress.rs
+//! latency.rs, clock.rs, progress.rs, interrupt.rs
 //! ```
 
 pub mod clock;
 pub mod embedded;
 pub mod flights;
+mod interrupt;
 pub mod latency;
 pub mod load;
 pub mod machine;

@@ -5,7 +5,7 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{statfs, statvfs};
+use rustix::fs::{major, minor, stat, statfs, statvfs};
 use serde::Serialize;
 
 /// Filesystems that keep nothing on a disk: `TMPFS_MAGIC` and `RAMFS_MAGIC` of linux/magic.h.
@@ -91,6 +91,17 @@ fn is_on_disk(folder: &Path) -> bool {
 pub fn free_bytes(folder: &Path) -> io::Result<u64> {
     let status = statvfs(folder)?;
     Ok(status.f_bavail.saturating_mul(status.f_frsize))
+}
+
+/// Returns how often the cache of a folder's disk was flushed since the machine's start; `None` if the kernel does not
+/// tell, as for filesystems that are on no one disk.
+#[must_use]
+pub fn disk_flushes(folder: &Path) -> Option<u64> {
+    let device = stat(folder).ok()?.st_dev;
+    let path = format!("/sys/dev/block/{}:{}/stat", major(device), minor(device));
+    let statistics = fs::read_to_string(path).ok()?;
+    // The sixteenth field: Documentation/block/stat.rst.
+    statistics.split_whitespace().nth(15)?.parse().ok()
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 mod error;
 mod side;
+mod sums;
 mod topic;
 
 use std::ffi::OsString;
@@ -12,22 +13,19 @@ use std::time::Duration;
 
 pub use self::error::BenchError;
 pub(crate) use self::error::{load_error, machine};
-use self::side::{SideSum, Slot};
-use crate::latency::Latencies;
+use self::side::Slot;
+use self::sums::Sums;
 use crate::load::{LoadPlan, Pace, read_back, run_load, runtime};
+use crate::machine::disk_flushes;
 use crate::null_broker::{NullBrokerArguments, NullMode, NullStatistics};
 use crate::options::Durability;
 use crate::probe::{probe_fdatasync, probe_round_trip};
 use crate::proc_stat::ProcessCounters;
 use crate::process::Server;
 use crate::progress::Progress;
-use crate::report::{Limit, ScenarioReport};
+use crate::report::ScenarioReport;
 use crate::scenario::Scenario;
-use crate::verify::Verdict;
 use crate::workload::Workload;
-
-/// Below this multiple of the null broker's throughput, what the generator reaches against a sink bounds the figures.
-const GENERATOR_ROOM: f64 = 1.3;
 
 /// How long each probe runs, before the slots and after them.
 const PROBE: Duration = Duration::from_millis(400);
@@ -55,15 +53,23 @@ pub struct Measurer<'a> {
     pub progress: &'a Progress,
 }
 
-/// The sums of a scenario under way.
-#[derive(Default)]
-struct Sums {
-    cluster: SideSum,
-    null: SideSum,
-    sink: SideSum,
-    fdatasync: Latencies,
-    round_trip: Latencies,
-    verify: Verdict,
+/// What the kernel has counted at one moment.
+#[derive(Debug, Default)]
+struct Counted {
+    server: ProcessCounters,
+    generator: ProcessCounters,
+    disk_flushes: Option<u64>,
+}
+
+impl Counted {
+    fn read(server: Option<u32>, folder: &Path) -> Self {
+        let counters = |process: u32| ProcessCounters::read(process).unwrap_or_default();
+        Self {
+            server: server.map(counters).unwrap_or_default(),
+            generator: counters(std::process::id()),
+            disk_flushes: disk_flushes(folder),
+        }
+    }
 }
 
 impl Measurer<'_> {
@@ -104,7 +110,7 @@ impl Measurer<'_> {
             remove(&self.folder.join("broker"))?;
         }
         self.probe(scenario, &mut sums)?;
-        Ok(self.report(scenario, sums))
+        Ok(sums.report(scenario))
     }
 
     fn start_broker(&self) -> Result<Option<Server>, BenchError> {
@@ -245,24 +251,23 @@ impl Measurer<'_> {
         plan: &LoadPlan,
         process: Option<u32>,
     ) -> Result<Slot, BenchError> {
-        let counters = |process: Option<u32>| {
-            let counters = process.and_then(|id| ProcessCounters::read(id).ok());
-            counters.unwrap_or_default()
-        };
-        let own = Some(std::process::id());
-        let mut before = [ProcessCounters::default(); 2];
-        let mut after = [ProcessCounters::default(); 2];
+        let mut before = Counted::default();
+        let mut after = Counted::default();
         let outcome = run_load(
             plan,
             &Arc::default(),
-            || before = [counters(process), counters(own)],
-            || after = [counters(process), counters(own)],
+            || before = Counted::read(process, self.folder),
+            || after = Counted::read(process, self.folder),
         );
         let outcome = outcome.map_err(|source| load_error(&scenario.title, source))?;
         Ok(Slot {
             outcome,
-            server: process.map(|_| after[0].since(&before[0])),
-            generator: after[1].since(&before[1]),
+            server: process.map(|_| after.server.since(&before.server)),
+            generator: after.generator.since(&before.generator),
+            disk_flushes: after
+                .disk_flushes
+                .zip(before.disk_flushes)
+                .map(|(after, before)| after.saturating_sub(before)),
             ..Slot::default()
         })
     }
@@ -280,57 +285,6 @@ impl Measurer<'_> {
         sums.round_trip
             .add(&trips.map_err(|source| machine("use the loopback interface", source))?);
         Ok(())
-    }
-
-    fn report(&self, scenario: &Scenario, sums: Sums) -> ScenarioReport {
-        let cluster = sums.cluster.side("broker");
-        let null = sums.null.side("null_broker");
-        let sink = sums.sink.side("sink");
-        let has_probes = scenario.has_probes;
-        let fdatasync = has_probes.then(|| sums.fdatasync.summary());
-        let round_trip = has_probes.then(|| sums.round_trip.summary());
-        let limit_latency = match (fdatasync, round_trip, &null) {
-            (Some(sync), Some(trip), _) => Some([sync.p50 + trip.p50, sync.p99 + trip.p99]),
-            (_, _, Some(null)) => {
-                let publish = null.latency_ms.publish;
-                Some([publish.p50, publish.p99])
-            }
-            _ => None,
-        };
-        let publish = cluster.as_ref().map(|side| side.latency_ms.publish);
-        let latencies = publish.zip(limit_latency);
-        let rate = |side: &crate::report::Side| side.throughput.records_per_second;
-        let null_rate = null.as_ref().map(rate).filter(|&rate| rate > 0.0);
-        let sink_rate = sink.as_ref().map(rate);
-        let limit = Limit {
-            throughput_ratio: cluster
-                .as_ref()
-                .map(rate)
-                .zip(null_rate)
-                .map(|(a, b)| a / b),
-            latency_p50_ratio: latencies.map(|(ours, [p50, _])| ours.p50 / p50),
-            latency_p99_ratio: latencies.map(|(ours, [_, p99])| ours.p99 / p99),
-            latency_against: if has_probes {
-                "a lone fdatasync and a loopback round trip"
-            } else {
-                "the null broker"
-            },
-            generator_bound: sink_rate
-                .zip(null_rate)
-                .is_some_and(|(sink, null)| sink < GENERATOR_ROOM * null),
-        };
-        ScenarioReport {
-            name: scenario.name.clone(),
-            title: scenario.title.clone(),
-            config: scenario.config(),
-            cluster,
-            null_broker: null,
-            sink,
-            fdatasync_ms: fdatasync,
-            round_trip_ms: round_trip,
-            limit,
-            verify: sums.verify,
-        }
     }
 }
 

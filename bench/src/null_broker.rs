@@ -8,6 +8,7 @@
 
 mod answers;
 mod connection;
+mod group;
 mod partitions;
 mod produce;
 mod serve;

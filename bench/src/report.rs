@@ -64,7 +64,7 @@ pub struct LatencyMs {
 /// How close to the limit.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Limit {
-    /// Our throughput by that of the null broker; absent if it was not run.
+    /// Our throughput by that of the null broker; absent if it was not run, or if sending kept to a schedule.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub throughput_ratio: Option<f64>,
     /// Our median latency by that of the limit.
@@ -130,6 +130,9 @@ pub struct Side {
     /// The server's calls of fdatasync, warm-up included; absent if it does not tell.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fsyncs: Option<u64>,
+    /// Flushes of the disk's cache in the measured time, whoever asked for them; absent if the kernel does not tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disk_flushes: Option<u64>,
     /// Records per stored batch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub records_per_batch: Option<f64>,
@@ -222,36 +225,28 @@ impl Report {
         if let Some(failure) = failure {
             line.push_str(&format!("; not acknowledged: {failure}"));
         }
-        for scenario in &self.scenarios {
-            if let Some(ratio) = scenario
-                .limit
-                .throughput_ratio
-                .filter(|_| is_paced_flat_out(scenario))
-            {
-                let mark = if scenario.limit.generator_bound {
-                    " (generator-bound)"
-                } else {
-                    ""
-                };
-                line.push_str(&format!(
-                    "; {} {ratio:.2} of the limit{mark}",
-                    scenario.name
-                ));
-            }
+        let ratios = self.scenarios.iter().filter_map(|scenario| {
+            let ratio = scenario.limit.throughput_ratio?;
+            let mark = if scenario.limit.generator_bound {
+                "*"
+            } else {
+                ""
+            };
+            Some(format!("{} {ratio:.2}{mark}", scenario.name))
+        });
+        let ratios: Vec<String> = ratios.collect();
+        if !ratios.is_empty() {
+            line.push_str(&format!(
+                "; of the limit's throughput: {}",
+                ratios.join(", ")
+            ));
         }
         if let Some(ratio) = self.limit.latency_p50_ratio {
-            line.push_str(&format!(
-                "; latency p50 {ratio:.2} x of {}",
-                self.limit.latency_against
-            ));
+            let against = self.limit.latency_against;
+            line.push_str(&format!("; of the latency of {against}: p50 {ratio:.2} x"));
         }
         line
     }
-}
-
-/// Returns whether throughput was what the cluster could do, not what it was asked to.
-fn is_paced_flat_out(scenario: &ScenarioReport) -> bool {
-    !scenario.config.pace.contains("schedule")
 }
 
 #[cfg(test)]

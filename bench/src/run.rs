@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::clock::monotonic_ns;
+use crate::interrupt::remove_when_interrupted;
 use crate::machine::{Machine, disk_folder, free_bytes};
 use crate::measure::{BenchError, Measurer, machine};
 use crate::options::{BenchOptions, Extent};
@@ -54,6 +55,8 @@ fn run_scenarios(options: &BenchOptions) -> Result<Report, BenchError> {
         .prefix("keylane-bench-")
         .tempdir_in(&folder)
         .map_err(|source| machine(&format!("write to {}", folder.display()), source))?;
+    remove_when_interrupted(own.path().to_owned())
+        .map_err(|source| machine("listen for signals", source))?;
     let scenarios = if options.describes_workload() {
         vec![Scenario::from_options(options)]
     } else {

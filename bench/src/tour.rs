@@ -52,11 +52,22 @@ pub fn scenarios() -> Vec<Scenario> {
             ..large(HEADLINE_LATENCY, "1 KiB, one record in flight, durable")
         },
         Scenario {
+            producers: 16,
+            pace: Pace::Closed(16),
+            ..large(
+                "small-batches",
+                "16 records a batch, 16 producers, 1 partition",
+            )
+        },
+        Scenario {
             partitions: 16,
             producers: 16,
             placement: Placement::ByProducer,
             pace: Pace::Closed(16),
-            ..large("small-batches", "16 records a batch, 16 producers, durable")
+            ..large(
+                "small-batches-16-partitions",
+                "16 records a batch, 16 producers, 16 partitions",
+            )
         },
     ]
 }

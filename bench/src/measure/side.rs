@@ -16,6 +16,7 @@ pub(super) struct Slot {
     pub(super) server: Option<ProcessCounters>,
     pub(super) generator: ProcessCounters,
     pub(super) fsyncs: Option<u64>,
+    pub(super) disk_flushes: Option<u64>,
     pub(super) batches: u64,
     pub(super) batch_records: u64,
     pub(super) batch_bytes: u64,
@@ -33,6 +34,7 @@ pub(super) struct SideSum {
     server: Option<ProcessCounters>,
     generator: ProcessCounters,
     fsyncs: Option<u64>,
+    disk_flushes: Option<u64>,
     batches: u64,
     batch_records: u64,
     batch_bytes: u64,
@@ -55,6 +57,9 @@ impl SideSum {
         self.generator.add(&slot.generator);
         if let Some(fsyncs) = slot.fsyncs {
             *self.fsyncs.get_or_insert_default() += fsyncs;
+        }
+        if let Some(flushes) = slot.disk_flushes {
+            *self.disk_flushes.get_or_insert_default() += flushes;
         }
         self.batches += slot.batches;
         self.batch_records += slot.batch_records;
@@ -91,6 +96,7 @@ impl SideSum {
                 .map(|server| quotient(server.bytes_written, self.bytes)),
             write_calls: self.server.map(|server| server.write_calls),
             fsyncs: self.fsyncs,
+            disk_flushes: self.disk_flushes,
             records_per_batch: has_batches.then(|| quotient(self.batch_records, self.batches)),
             bytes_per_batch: has_batches.then(|| quotient(self.batch_bytes, self.batches)),
             first_failure: self.first_failure,

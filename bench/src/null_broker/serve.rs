@@ -1,14 +1,12 @@
 //! The null broker's loop: read everything that has arrived, write and sync it at once, answer everything.
 
-use std::io::{self, ErrorKind, IoSlice, Stdin};
+use std::io::{self, ErrorKind, Stdin};
 use std::net::TcpListener;
 use std::ops::Range;
 
 use bytes::Bytes;
 use keylane_protocol::api::ApiKey;
 use keylane_protocol::error_code::ErrorCode;
-use keylane_protocol::offset::{LeaderEpoch, Offset};
-use keylane_protocol::record_batch::{HEADER_BYTES, RecordBatchHeader, checksum, stamp};
 use rustix::buffer::spare_capacity;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
@@ -17,7 +15,8 @@ use rustix::fd::OwnedFd;
 use super::NullStatistics;
 use super::answers::{Facts, PendingFetch, Request};
 use super::connection::{Connection, ReadEnd};
-use super::partitions::{Partitions, StoredBatch};
+use super::group::{Group, GroupBatch, sound};
+use super::partitions::Partitions;
 use super::produce::{Answer, Cursor, Malformed, PRODUCE_VERSION, Placed};
 use super::store::Store;
 use crate::clock::monotonic_ns;
@@ -27,18 +26,6 @@ const STDIN: u64 = u64::MAX - 1;
 const EVENTS_MAX: usize = 256;
 /// The most connections; further ones are closed at once.
 const CONNECTIONS_MAX: usize = 1024;
-
-/// A batch of the group that is about to be written.
-#[derive(Debug)]
-struct GroupBatch {
-    connection: usize,
-    /// Where the batch lies in the connection's input.
-    range: Range<usize>,
-    topic: Range<usize>,
-    partition: i32,
-    base_offset: i64,
-    records: i64,
-}
 
 /// A Fetch that waits for records.
 #[derive(Debug)]
@@ -58,7 +45,7 @@ pub(super) struct Server {
     partition_count: i32,
     partitions: Partitions,
     connections: Vec<Option<Connection>>,
-    group: Vec<GroupBatch>,
+    group: Group,
     waiting: Vec<WaitingFetch>,
     next_producer_id: i64,
     batches: u64,
@@ -87,7 +74,7 @@ impl Server {
             partition_count,
             partitions: Partitions::default(),
             connections: Vec::new(),
-            group: Vec::new(),
+            group: Group::default(),
             waiting: Vec::new(),
             next_producer_id: 0,
             batches: 0,
@@ -180,7 +167,7 @@ impl Server {
     fn close(&mut self, slot: usize) {
         // Dropping the socket takes it out of epoll.
         self.connections[slot] = None;
-        self.group.retain(|batch| batch.connection != slot);
+        self.group.forget(slot);
         self.waiting.retain(|waiting| waiting.connection != slot);
     }
 
@@ -304,64 +291,17 @@ impl Server {
     /// Writes and syncs the group. A failure ends the null broker.
     fn commit(&mut self) -> io::Result<()> {
         self.batches += self.group.len() as u64;
-        let bytes = self
-            .group
-            .iter()
-            .map(|batch| batch.range.len() as u64)
-            .sum();
-        self.bytes += bytes;
-        if bytes > 0 && self.store.is_some() {
-            self.stamp();
-            self.write(bytes)?;
+        self.bytes += self.group.bytes();
+        if let Some(store) = &mut self.store {
+            let count = self.partition_count;
+            self.group
+                .write(store, &mut self.connections, &mut self.partitions, count)?;
         }
         self.group.clear();
         for connection in self.connections.iter_mut().flatten() {
             connection.forget_frames();
         }
         Ok(())
-    }
-
-    fn stamp(&mut self) {
-        for batch in &self.group {
-            if let Some(connection) = &mut self.connections[batch.connection] {
-                let bytes = &mut connection.input[batch.range.clone()];
-                stamp(bytes, Offset(batch.base_offset), LeaderEpoch(0));
-            }
-        }
-    }
-
-    fn write(&mut self, bytes: u64) -> io::Result<()> {
-        let Self {
-            store,
-            group,
-            connections,
-            partitions,
-            partition_count,
-            ..
-        } = self;
-        let Some(store) = store else {
-            return Ok(());
-        };
-        let place = store.place(bytes)?;
-        let mut position = place;
-        let mut slices = Vec::with_capacity(group.len());
-        for batch in group.iter() {
-            let Some(connection) = &connections[batch.connection] else {
-                continue;
-            };
-            slices.push(IoSlice::new(&connection.input[batch.range.clone()]));
-            let topic = &connection.input[batch.topic.clone()];
-            if let Some(partition) = partitions.get(topic, batch.partition, *partition_count) {
-                partition.remember(StoredBatch {
-                    base_offset: batch.base_offset,
-                    end_offset: batch.base_offset + batch.records,
-                    position,
-                    length: batch.range.len(),
-                });
-            }
-            position += batch.range.len() as u64;
-        }
-        store.write(place, &mut slices)
     }
 
     /// Sends what is due, also to those whose Fetch has found records or waited long enough.
@@ -420,14 +360,6 @@ impl Server {
             tv_nsec: nanoseconds,
         })
     }
-}
-
-/// Returns the number of records of a batch whose header and checksum are right; a sink does not look at the bytes.
-fn sound(records: &[u8], is_checked: bool) -> Option<i64> {
-    let header = RecordBatchHeader::read(records).ok()?;
-    let is_whole = header.size_bytes() == records.len() && records.len() >= HEADER_BYTES;
-    let is_sound = is_whole && (!is_checked || checksum(records) == header.crc);
-    is_sound.then_some(i64::from(header.record_count.max(0)))
 }
 
 fn refused() -> Placed {
