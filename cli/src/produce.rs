@@ -149,7 +149,11 @@ struct Pump<'a> {
 
 impl Pump<'_> {
     async fn run(mut self, rows: mpsc::Receiver<Portion>) -> Pumped {
-        let failure = self.send_all(rows).await.err();
+        // Dropping what is under way is safe: a `send` that waits has sent nothing.
+        let failure = tokio::select! {
+            sent = self.send_all(rows) => sent.err(),
+            () = interrupted() => Some(Failure::new("interrupted").hint("rows after these were not sent")),
+        };
         Pumped {
             read: self.read,
             failure,
@@ -191,6 +195,18 @@ impl Pump<'_> {
         }
         Ok(())
     }
+}
+
+/// Waits for Ctrl-C; from then on another one ends the process at once.
+async fn interrupted() {
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+    tokio::spawn(async {
+        if tokio::signal::ctrl_c().await.is_ok() {
+            std::process::exit(1);
+        }
+    });
 }
 
 /// Returns what a name of `--acks` means.

@@ -1,6 +1,7 @@
 //! Progress of what takes longer than a second: a bar on a terminal, now and then a plain line elsewhere.
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+use std::fmt::Write;
 use std::io::IsTerminal;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -80,10 +81,13 @@ impl Progress {
 
     fn draw(&self, done: u64) -> ProgressBar {
         let template = match self.total {
-            Some(_) => "{bar:32} {human_pos} of {human_len} {msg}, {per_sec}, {eta} left",
-            None => "{spinner} {human_pos} {msg}, {per_sec}, {elapsed}",
+            Some(_) => "{bar:32} {human_pos} of {human_len} {msg}, {rate}/s, {eta} left",
+            None => "{spinner} {human_pos} {msg}, {rate}/s, {elapsed}",
         };
         let style = ProgressStyle::with_template(template).expect("the template is valid");
+        let style = style.with_key("rate", |state: &ProgressState, out: &mut dyn Write| {
+            let _ = write!(out, "{}", HumanCount(state.per_sec() as u64));
+        });
         let bar = ProgressBar::with_draw_target(self.total, ProgressDrawTarget::stderr_with_hz(5))
             .with_style(style)
             .with_message(self.what)

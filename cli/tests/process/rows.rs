@@ -1,7 +1,10 @@
 //! Files through a broker and back: `produce`, `consume` and the comparison.
 
+use rustix::process::{Pid, Signal, kill_process};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
 
 use crate::support::{Server, keylane, run_command};
 
@@ -258,5 +261,50 @@ fn a_reader_that_goes_away_ends_consume_quietly() {
     assert_eq!(finished.stderr, "");
     let stdout = finished.expect_success();
     assert_eq!(stdout.lines().count(), 1);
+    server.stop();
+}
+
+#[test]
+fn an_interrupted_produce_waits_for_what_it_sent_and_says_how_much_that_was() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = csv_file(folder.path(), 5_000);
+    let server = Server::broker(&folder.path().join("data"), &[]);
+    server.run(["topic", "create", "t"]).expect_success();
+    let mut command = keylane();
+    command.args([
+        "produce",
+        "t",
+        "--key",
+        "key",
+        "--rate",
+        "200",
+        "--connect",
+        server.address(),
+    ]);
+    let child = command
+        .arg(&file)
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    while server.run(["consume", "t"]).expect_success().is_empty() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let id = Pid::from_child(&child);
+    kill_process(id, Signal::INT).expect("a child can be signalled");
+    let ended = child.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert_eq!(ended.status.code(), Some(1), "{said}");
+    assert!(said.contains("error: interrupted"), "{said}");
+    let stored = server
+        .run(["consume", "t", "--format", "json"])
+        .expect_success();
+    let acknowledged = format!(
+        " read, {} acknowledged, 1 partition",
+        stored.lines().count()
+    );
+    assert!(
+        said.contains(&acknowledged),
+        "should say {acknowledged}\n{said}"
+    );
     server.stop();
 }

@@ -188,9 +188,7 @@ impl Server {
 
     /// Sends a signal.
     pub(crate) fn signal(&self, signal: Signal) {
-        let id = i32::try_from(self.child.id()).expect("a process id");
-        let id = Pid::from_raw(id).expect("a process id");
-        kill_process(id, signal).expect("a child can be signalled");
+        kill_process(Pid::from_child(&self.child), signal).expect("a child can be signalled");
     }
 
     /// Ends it as a crash does.
