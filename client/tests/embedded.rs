@@ -120,10 +120,15 @@ async fn a_broker_that_stays_away_is_told_by_the_delivery_timeout() {
     let error = receipt.await.expect_err("nobody is there");
     assert!(matches!(error, DeliveryError::NotWritten { .. }), "{error}");
     cluster.restart().expect("a broker");
-    let receipt = producer
-        .send(ProducerRecord::to(TOPIC).partition(0).value("again"))
-        .await;
-    receipt.expect("taken").await.expect("written");
+    // The client may still pause for longer than this producer is patient.
+    let mut attempts = 0;
+    loop {
+        let record = ProducerRecord::to(TOPIC).partition(0).value("again");
+        let receipt = producer.send(record).await.expect("taken");
+        let Err(error) = receipt.await else { break };
+        assert!(error.is_retriable() && attempts < 10, "{error}");
+        attempts += 1;
+    }
 }
 
 #[tokio::test]

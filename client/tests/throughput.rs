@@ -6,7 +6,9 @@
 
 mod peer;
 
+use std::io::{Read, Write};
 use std::sync::mpsc::sync_channel;
+use std::time::Duration;
 
 use keylane_client::{Client, ProducerRecord};
 use tokio::time::Instant;
@@ -30,6 +32,7 @@ fn ceiling_of_one_producer() {
         });
     });
     let address = receiver.recv().expect("a peer");
+    runtime().block_on(one_record_in_flight(address));
     for batch_size_bytes in [16, 64, 128, 256, 1024].map(|kib| kib * 1024) {
         for partitions in [1, 16] {
             runtime().block_on(measure(address, batch_size_bytes, partitions));
@@ -65,6 +68,49 @@ async fn measure(address: std::net::SocketAddr, batch_size_bytes: usize, partiti
         RECORDS as f64 / seconds / 1e6,
         (cpu_seconds() - cpu) / gigabytes,
     );
+}
+
+/// Measures the time from `send` to the receipt of one record, and of one byte there and back over bare sockets.
+async fn one_record_in_flight(address: std::net::SocketAddr) {
+    let client = Client::connect(address).await.expect("a peer");
+    let producer = client.producer().linger(Duration::ZERO);
+    let producer = producer.build().await.expect("a producer");
+    let value = vec![b'x'; RECORD_BYTES];
+    let mut times = Vec::new();
+    for _ in 0..20_000 {
+        let begin = Instant::now();
+        let record = ProducerRecord::to("orders").partition(0).value(&value);
+        let receipt = producer.send(record).await.expect("taken");
+        receipt.await.expect("answered");
+        times.push(begin.elapsed());
+    }
+    times.sort();
+    let [p50, p99] = [50, 99].map(|percent| times[times.len() * percent / 100]);
+    println!("one record in flight: p50 {p50:?}, p99 {p99:?}");
+    println!("bare sockets: p50 {:?}", bare_round_trip());
+}
+
+/// Returns the median time of one byte there and back between two threads.
+fn bare_round_trip() -> Duration {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("bound");
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a connection");
+        stream.set_nodelay(true).expect("set");
+        let mut byte = [0];
+        while stream.read_exact(&mut byte).is_ok() && stream.write_all(&byte).is_ok() {}
+    });
+    let mut stream = std::net::TcpStream::connect(address).expect("connected");
+    stream.set_nodelay(true).expect("set");
+    let mut times = Vec::new();
+    for _ in 0..20_000 {
+        let begin = Instant::now();
+        stream.write_all(&[1]).expect("written");
+        stream.read_exact(&mut [0]).expect("read");
+        times.push(begin.elapsed());
+    }
+    times.sort();
+    times[times.len() / 2]
 }
 
 /// Returns the CPU time of this thread.
