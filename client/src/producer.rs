@@ -191,9 +191,8 @@ impl Producer {
                 headers: &record.headers,
             },
         };
-        let now = ambient::now();
         let reserve = |bytes: usize| shared.reserve(bytes, permit);
-        let appended = shared.lock().append(&fields, now, reserve)?;
+        let appended = shared.lock().append(&fields, ambient::now, reserve)?;
         if let Appended::Placed {
             wakes_sender: true, ..
         } = appended

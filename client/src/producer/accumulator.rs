@@ -90,6 +90,7 @@ struct Lane {
 struct Unsettled {
     deadline: Instant,
     outcome: Arc<BatchOutcome>,
+    /// Known once the batch is closed.
     record_count: u32,
 }
 
@@ -148,7 +149,7 @@ impl Accumulator {
     pub(crate) fn append(
         &mut self,
         record: &RecordFields<'_>,
-        now: Instant,
+        now: impl Fn() -> Instant,
         mut reserve: impl FnMut(usize) -> bool,
     ) -> Result<Appended, SendError> {
         if self.is_closed {
@@ -174,15 +175,12 @@ impl Accumulator {
                 if !reserve(capacity) {
                     return Ok(Appended::NeedsMemory(capacity));
                 }
-                wakes_sender |= self.open(id, capacity, now);
+                wakes_sender |= self.open(id, capacity, now());
                 continue;
             };
             if open.has_room(size) || open.grow(size, self.settings.batch_size_bytes, &mut reserve)
             {
                 let receipt = open.append(&record.record);
-                if let Some(unsettled) = self.unsettled.get_mut(&open.serial()) {
-                    unsettled.record_count += 1;
-                }
                 return Ok(Appended::Placed {
                     receipt,
                     wakes_sender,
@@ -260,6 +258,9 @@ impl Accumulator {
             return false;
         };
         self.lingering.remove(&(open.is_due(), id));
+        if let Some(unsettled) = self.unsettled.get_mut(&open.serial()) {
+            unsettled.record_count = open.record_count();
+        }
         lane.next_capacity = open.len().max(BATCH_BYTES_FIRST);
         if open.is_cut_by_size() {
             lane.next_capacity = self.settings.batch_size_bytes;

@@ -97,6 +97,10 @@ impl OpenBatch {
         self.builder.size_bytes()
     }
 
+    pub(crate) fn record_count(&self) -> u32 {
+        u32::try_from(self.builder.record_count()).unwrap_or(u32::MAX)
+    }
+
     /// Returns whether the batch was closed because the next record did not fit.
     pub(crate) fn is_cut_by_size(&self) -> bool {
         self.is_cut_by_size
@@ -127,7 +131,7 @@ impl OpenBatch {
     }
 
     pub(crate) fn append(&mut self, record: &NewRecord<'_>) -> Receipt {
-        let index = u32::try_from(self.builder.record_count()).unwrap_or(u32::MAX);
+        let index = self.record_count();
         self.builder.append(record);
         Receipt::new(Arc::clone(&self.outcome), index)
     }

@@ -100,6 +100,8 @@ pub(crate) struct Delivery {
     /// Lanes that hold any batch.
     unresolved: BTreeSet<LaneId>,
     requests: BTreeMap<BrokerId, usize>,
+    /// Every broker that leads, or has led, a partition.
+    leaders: BTreeSet<BrokerId>,
     /// Where the last request began, so that no partition is always the last.
     turn: LaneId,
     generator: StdRng,
@@ -123,6 +125,7 @@ impl Delivery {
             resending: BTreeSet::new(),
             unresolved: BTreeSet::new(),
             requests: BTreeMap::new(),
+            leaders: BTreeSet::new(),
             turn: LaneId(0),
             generator: StdRng::seed_from_u64(seed),
         }
@@ -144,6 +147,7 @@ impl Delivery {
     /// Says who leads a partition. It is followed once nothing of the partition is under way to another.
     pub(crate) fn set_leader(&mut self, lane: LaneId, leader: Option<BrokerId>) {
         self.lanes[lane.0].leader = leader;
+        self.leaders.extend(leader);
     }
 
     /// Takes up a producer id whose epochs are not used up.
@@ -193,13 +197,6 @@ impl Delivery {
     pub(crate) fn next_resend(&self) -> Option<Instant> {
         let lanes = self.unresolved.iter();
         lanes.filter_map(|id| self.lanes[id.0].next_resend()).min()
-    }
-
-    /// Returns whether a partition that has something to send has no leader.
-    pub(crate) fn misses_leader(&self, holding: &BTreeSet<LaneId>) -> bool {
-        let waits = holding.iter().chain(&self.resending);
-        let mut lanes = waits.filter_map(|id| self.lanes.get(id.0));
-        lanes.any(|lane| lane.broker().is_none())
     }
 
     fn change(

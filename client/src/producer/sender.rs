@@ -212,6 +212,7 @@ impl Sender {
             for broker in plan.wanted {
                 self.dial(broker);
             }
+            self.is_metadata_stale |= plan.misses_leader;
             if plan.requests.is_empty() {
                 break;
             }
@@ -300,9 +301,7 @@ impl Sender {
     }
 
     fn refresh_if_stale(&mut self, now: Instant) {
-        let holding = self.shared.lock().holding();
-        let misses_leader = self.delivery.misses_leader(&holding);
-        let is_due = self.is_metadata_stale || misses_leader || now >= self.refresh_at;
+        let is_due = self.is_metadata_stale || now >= self.refresh_at;
         if !is_due || self.is_refreshing {
             return;
         }
@@ -337,6 +336,7 @@ impl Sender {
     fn end(&mut self) {
         let mut accumulator = self.shared.lock();
         accumulator.close();
+        accumulator.seal_all();
         let lost = accumulator.unsettled_records();
         let mut left = Vec::new();
         for lane in accumulator.holding() {

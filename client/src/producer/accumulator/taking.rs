@@ -100,7 +100,7 @@ impl Accumulator {
         self.unsettled.values().map(outcome).collect()
     }
 
-    /// Returns how many records are not settled.
+    /// Returns how many records of closed batches are not settled.
     pub(crate) fn unsettled_records(&self) -> u64 {
         let count = |unsettled: &Unsettled| u64::from(unsettled.record_count);
         self.unsettled.values().map(count).sum()

@@ -101,10 +101,12 @@ impl Lane {
         !self.unresolved.is_empty()
     }
 
-    /// Returns whether a batch may be sent: one to send again if there is any, else a new one.
+    /// Returns whether a batch may be sent: one to send again if there is any, else a new one. A partition whose leader
+    /// moves waits until nothing of it is under way to the old one.
     pub(super) fn may_send(&self, now: Instant, settings: DeliverySettings) -> bool {
         let is_pausing = self.not_before.is_some_and(|until| until > now);
-        if is_pausing || self.is_broken {
+        let is_moving = self.sending_to.is_some() && self.sending_to != self.leader;
+        if is_pausing || is_moving || self.is_broken {
             return false;
         }
         match self.phase {

@@ -28,6 +28,8 @@ pub(crate) struct Situation<'a> {
 pub(crate) struct Plan {
     pub(crate) requests: Vec<PlannedRequest>,
     pub(crate) wanted: BTreeSet<BrokerId>,
+    /// Whether something is due for a partition without a leader.
+    pub(crate) misses_leader: bool,
 }
 
 /// One request: at most one batch of each partition.
@@ -65,12 +67,15 @@ impl Delivery {
         situation: &Situation<'_>,
     ) -> Plan {
         let mut plan = Plan::default();
+        if !self.leaders.is_empty() && self.leaders.iter().all(|&broker| !self.has_room(broker)) {
+            return plan;
+        }
         let filled = {
             let mut accumulator = accumulator
                 .lock()
                 .expect("no code panics while it holds this lock");
             let due = self.due(&accumulator, situation);
-            let filling = self.brokers_with_room(&due, situation, &mut plan.wanted);
+            let filling = self.brokers_with_room(&due, situation, &mut plan);
             if filling.is_empty() {
                 return plan;
             }
@@ -106,17 +111,17 @@ impl Delivery {
         &self,
         due: &BTreeSet<LaneId>,
         situation: &Situation<'_>,
-        wanted: &mut BTreeSet<BrokerId>,
+        plan: &mut Plan,
     ) -> BTreeMap<BrokerId, Filling> {
         let mut brokers = BTreeMap::new();
         for &id in due {
+            plan.misses_leader |= self.lanes[id.0].broker().is_none();
             let Some(broker) = self.sendable_to(id, situation.now) else {
                 continue;
             };
-            let under_way = self.requests.get(&broker).copied().unwrap_or(0);
             if !(situation.is_ready)(broker) {
-                wanted.insert(broker);
-            } else if under_way < self.settings.in_flight_max {
+                plan.wanted.insert(broker);
+            } else if self.has_room(broker) {
                 brokers.insert(broker, Filling::default());
             }
         }
@@ -154,6 +159,11 @@ impl Delivery {
             self.turn = LaneId(id.0 + 1);
         }
         filling
+    }
+
+    fn has_room(&self, broker: BrokerId) -> bool {
+        let under_way = self.requests.get(&broker).copied().unwrap_or(0);
+        under_way < self.settings.in_flight_max
     }
 
     fn sendable_to(&self, id: LaneId, now: Instant) -> Option<BrokerId> {

@@ -163,6 +163,7 @@ impl World {
                 ..NewRecord::default()
             },
         };
+        let now = self.now;
         let memory = &mut self.memory;
         let reserve = |bytes: usize| {
             let is_free = *memory >= bytes;
@@ -170,7 +171,7 @@ impl World {
             is_free
         };
         let mut accumulator = self.accumulator.lock().expect("not poisoned");
-        let appended = accumulator.append(&fields, self.now, reserve);
+        let appended = accumulator.append(&fields, || now, reserve);
         if let Appended::Placed { receipt, .. } = appended.expect("small enough") {
             self.receipts.push((lane, receipt));
         }
