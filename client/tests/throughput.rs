@@ -25,7 +25,7 @@ fn ceiling_of_one_producer() {
     std::thread::spawn(move || {
         let runtime = runtime();
         runtime.block_on(async {
-            let peer = Peer::start("orders", 16).await;
+            let peer = Peer::start("orders", 1000).await;
             peer.keep_nothing();
             sender.send(peer.address).expect("the test waits");
             std::future::pending::<()>().await;
@@ -33,8 +33,8 @@ fn ceiling_of_one_producer() {
     });
     let address = receiver.recv().expect("a peer");
     runtime().block_on(one_record_in_flight(address));
-    for batch_size_bytes in [16, 64, 128, 256, 1024].map(|kib| kib * 1024) {
-        for partitions in [1, 16] {
+    for batch_size_bytes in [16, 64, 128, 256].map(|kib| kib * 1024) {
+        for partitions in [1, 16, 1000] {
             runtime().block_on(measure(address, batch_size_bytes, partitions));
         }
     }
