@@ -33,6 +33,7 @@ class Refused(Exception):
 
 
 UNKNOWN_TOPIC_OR_PARTITION, MESSAGE_TOO_LARGE, INVALID_TOPIC, UNSUPPORTED_VERSION = 3, 10, 17, 35
+TRANSACTIONAL_ID_AUTHORIZATION_FAILED = 53
 TOPIC_ALREADY_EXISTS, INVALID_PARTITIONS, INVALID_REPLICATION_FACTOR, INVALID_CONFIG = 36, 37, 38, 40
 
 
@@ -215,7 +216,7 @@ def not_served_yet(cases: Cases, prefix: str) -> None:
     cases.run("config without effect is refused",
               lambda: config_is_refused(client, f"{prefix}-no-effect", {"cleanup.policy": "compact"}))
     cases.run("consumer group is refused", lambda: group_is_refused(client, f"{prefix}-group"))
-    cases.run("transaction is refused", lambda: expect_refusal(UNSUPPORTED_VERSION, client.begin_transaction))
+    cases.run("transaction is refused", lambda: expect_refusal(TRANSACTIONAL_ID_AUTHORIZATION_FAILED, client.begin_transaction))
 
 
 def group_is_refused(client: Client, topic: str) -> None:

@@ -125,8 +125,6 @@ class ConfluentKafka(cases.Client):
         try:
             self.producer(**{"transactional.id": "unserved"}).init_transactions(OPERATION_TIMEOUT_SECONDS)
         except KafkaException as error:
-            if error.args[0].code() == KafkaError._UNSUPPORTED_FEATURE:
-                raise Refused(cases.UNSUPPORTED_VERSION, error.args[0].str()) from error
             refuse_on_error(error.args[0])
 
     def close(self):
@@ -144,6 +142,8 @@ def result(future):
 def refuse_on_error(error: KafkaError | None) -> None:
     if error is None:
         return
+    if error.code() == KafkaError._UNSUPPORTED_FEATURE:
+        raise Refused(cases.UNSUPPORTED_VERSION, error.str())
     if error.code() < 0:
         # Not the server's word but the library's own: something is broken.
         raise KafkaException(error)

@@ -8,7 +8,7 @@ sys.dont_write_bytecode = True
 import kafka
 import kafka.errors
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.admin import ConfigResource, ConfigResourceType
+from kafka.admin import ConfigResource, ConfigResourceType, OffsetSpec
 
 import cases
 from cases import OPERATION_TIMEOUT_SECONDS, Refused
@@ -32,6 +32,9 @@ class KafkaPython(cases.Client):
         answer = self.admin.create_topics({topic: wish}, timeout_ms=TIMEOUT_MS, raise_errors=False)
         refuse_on_error(answer["topics"][0])
         self.admin.wait_for_topics([topic], timeout_ms=TIMEOUT_MS)
+        # Apache Kafka names leaders a moment before they know: their first answers would make a producer repeat itself.
+        asked = {TopicPartition(topic, partition): OffsetSpec.LATEST for partition in range(partitions)}
+        self.admin.list_partition_offsets(asked, timeout_ms=TIMEOUT_MS)
 
     def delete_topic(self, topic):
         refuse_on_error(self.admin.delete_topics([topic], timeout_ms=TIMEOUT_MS, raise_errors=False)["topics"][0])

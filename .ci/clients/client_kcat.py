@@ -20,8 +20,8 @@ ERROR_CODES = {
     "Unknown topic or partition": cases.UNKNOWN_TOPIC_OR_PARTITION,
     "Message size too large": cases.MESSAGE_TOO_LARGE,
 }
-#: How kcat begins to say that a group could not be joined; the server's words follow.
-GROUP_REFUSAL = "ERROR: Consumer error: FindCoordinator response error: "
+#: How kcat begins to say that a group could not be joined; the reason follows.
+GROUP_REFUSAL = "ERROR: Consumer error: "
 RECORD_LINE = re.compile(rb"(-?\d+) (-?\d+) (-?\d+) (-?\d+) (-?\d+) ")
 FORMAT = r"%o %T %K %S %p %h\n%k%s\n"
 

@@ -33,6 +33,17 @@ def write_samples(folder: pathlib.Path, now_ms: int) -> None:
     write(folder / "kcat.tsv", kcat_samples())
 
 
+def write_short_samples(folder: pathlib.Path, now_ms: int) -> None:
+    """Writes the sample files without their large records, for runs that are after requests and not after records."""
+    write_samples(folder, now_ms)
+    for path in folder.glob("*.tsv"):
+        write(path, [sample for sample in read(path) if is_short(sample)])
+
+
+def is_short(sample: Sample) -> bool:
+    return len(sample.key or b"") < 200 and len(sample.value or b"") < 200 and len(sample.headers) < 5
+
+
 def has_content(sample: Sample) -> bool:
     headers_have_values = all(value is not None for _, value in sample.headers)
     return headers_have_values and (sample.key is not None or sample.value is not None)

@@ -28,21 +28,22 @@ def keylane(data: pathlib.Path) -> typing.Iterator[Server]:
     if not binary.exists():
         raise SystemExit(f"{binary} is missing: build it with `cargo build --release` or name one in KEYLANE_BINARY")
     command = [str(binary), "broker", "--id", "1", "--data", str(data), "--port", "0", "--until-stdin-closes"]
-    with started(command) as server:
+    with started(command, {"KEYLANE_LOG": "warn"}) as server:
         yield server
 
 
 @contextlib.contextmanager
 def apache_kafka() -> typing.Iterator[Server]:
     """Runs one Apache Kafka with a temporary data folder."""
-    with started([str(HERE / "apache-kafka"), "--until-stdin-closes"]) as server:
+    with started([str(HERE / "apache-kafka"), "--until-stdin-closes"], {"KAFKA_LOG_LEVEL": "error"}) as server:
         yield server
 
 
 @contextlib.contextmanager
-def started(command: list[str]) -> typing.Iterator[Server]:
+def started(command: list[str], environment: dict[str, str]) -> typing.Iterator[Server]:
     """Runs a server that prints one JSON line when it is ready and ends when its standard input does."""
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    # What the caller set counts more than what is set here.
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**environment, **os.environ})
     # A server that never gets ready is ended, which ends its output too.
     watchdog = threading.Timer(READY_TIMEOUT_SECONDS, process.kill)
     watchdog.start()

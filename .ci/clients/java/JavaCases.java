@@ -19,6 +19,7 @@ import org.apache.kafka.common.errors.InvalidReplicationFactorException;
 import org.apache.kafka.common.errors.InvalidTopicException;
 import org.apache.kafka.common.errors.RecordTooLargeException;
 import org.apache.kafka.common.errors.TopicExistsException;
+import org.apache.kafka.common.errors.TransactionalIdAuthorizationException;
 import org.apache.kafka.common.errors.UnknownTopicOrPartitionException;
 import org.apache.kafka.common.errors.UnsupportedVersionException;
 import org.apache.kafka.common.utils.AppInfoParser;
@@ -145,7 +146,7 @@ public final class JavaCases {
                 client.createTopic(topic, 1);
                 refused(UnsupportedVersionException.class, () -> client.readAsGroup(topic));
             });
-            cases.put("transaction is refused", ignored -> refused(UnsupportedVersionException.class, client::beginTransaction));
+            cases.put("transaction is refused", ignored -> refused(TransactionalIdAuthorizationException.class, client::beginTransaction));
         }
         cases.put("too large a message is refused", this::tooLargeMessageIsRefused);
         return cases;

@@ -9,6 +9,7 @@ import java.util.Properties;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.Future;
 import java.util.concurrent.TimeUnit;
+import java.util.stream.IntStream;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.consumer.Consumer;
@@ -45,6 +46,8 @@ final class JavaClient implements AutoCloseable {
         var wish = new NewTopic(topic, partitions, (short) replicationFactor).configs(configs);
         done(admin.createTopics(List.of(wish)).all());
         waitUntil(() -> partitionCount(topic).equals(Optional.of(partitions)), "the new topic is not in the metadata");
+        // Apache Kafka names leaders a moment before they know: their first answers would make a producer repeat itself.
+        consumer.endOffsets(IntStream.range(0, partitions).mapToObj(partition -> new TopicPartition(topic, partition)).toList());
     }
 
     void createTopic(String topic, int partitions) throws Exception {
