@@ -1,40 +1,16 @@
-//! Topics: create, delete, list, describe.
+//! Topics: delete, list, describe. Creating them is in `create_topic`.
 
 use bytestring::ByteString;
 use keylane_protocol::error_code::ErrorCode;
-use keylane_protocol::identifiers::{BrokerId, PartitionIndex, TopicId, TopicName};
-use keylane_protocol::message::create_topics::{
-    CreatableTopic, CreatableTopicConfig, CreatableTopicResult, CreateTopicsRequest,
-};
+use keylane_protocol::identifiers::{BrokerId, PartitionIndex, TopicId};
 use keylane_protocol::message::delete_topics::{DeleteTopicState, DeleteTopicsRequest};
 use keylane_protocol::message::metadata::{
     MetadataRequest, MetadataRequestTopic, MetadataResponsePartition, MetadataResponseTopic,
 };
 use keylane_protocol::offset::LeaderEpoch;
 
-use super::{Admin, AskError, CreateTopicError, DeleteTopicError};
+use super::{Admin, AskError, DeleteTopicError};
 use crate::metadata::MetadataError;
-
-/// A topic to create.
-#[derive(Clone, Debug)]
-#[must_use]
-pub struct NewTopic {
-    name: String,
-    partitions: i32,
-    replication_factor: i16,
-    configs: Vec<(String, String)>,
-}
-
-/// A topic that was created.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CreatedTopic {
-    /// Its name.
-    pub name: String,
-    /// Its id; `None` from brokers without topic ids.
-    pub id: Option<TopicId>,
-    /// The number of its partitions; `None` from old brokers.
-    pub partitions: Option<usize>,
-}
 
 /// One line of the list of topics.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,69 +53,7 @@ pub struct PartitionDescription {
     pub in_sync_replicas: Vec<BrokerId>,
 }
 
-impl NewTopic {
-    /// Returns a topic with the cluster's default number of partitions and replicas.
-    pub fn new(name: impl Into<String>) -> Self {
-        Self {
-            name: name.into(),
-            partitions: -1,
-            replication_factor: -1,
-            configs: Vec::new(),
-        }
-    }
-
-    /// Sets the number of partitions; -1 for the cluster's default.
-    pub fn partitions(mut self, partitions: i32) -> Self {
-        self.partitions = partitions;
-        self
-    }
-
-    /// Sets the number of replicas of each partition; -1 for the cluster's default.
-    pub fn replication_factor(mut self, replicas: i16) -> Self {
-        self.replication_factor = replicas;
-        self
-    }
-
-    /// Sets a topic setting, such as `durability` or `retention.ms`.
-    pub fn config(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
-        self.configs.push((key.into(), value.into()));
-        self
-    }
-}
-
 impl Admin {
-    /// Creates a topic.
-    ///
-    /// # Errors
-    /// When the name is taken or not allowed, the cluster refuses, or no answer came; see
-    /// [`CreateTopicError::is_outcome_unknown`].
-    pub async fn create_topic(&self, topic: NewTopic) -> Result<CreatedTopic, CreateTopicError> {
-        let name = TopicName::new(&topic.name)?.as_str().to_owned();
-        let config = |(name, value): (String, String)| CreatableTopicConfig {
-            name: name.into(),
-            value: Some(value.into()),
-        };
-        let request = CreateTopicsRequest {
-            topics: vec![CreatableTopic {
-                name: ByteString::from(name.as_str()),
-                num_partitions: topic.partitions,
-                replication_factor: topic.replication_factor,
-                assignments: Vec::new(),
-                configs: topic.configs.into_iter().map(config).collect(),
-            }],
-            timeout_ms: self.timeout_ms(),
-            validate_only: false,
-        };
-        let response = self.ask_once(&request).await;
-        let response = response.map_err(|source| CreateTopicError::Cluster {
-            topic: name.clone(),
-            source,
-        })?;
-        let answers = response.topics.into_iter();
-        let answer = answers.into_iter().find(|answer| *answer.name == *name);
-        created(name, answer)
-    }
-
     /// Deletes a topic with all its records.
     ///
     /// # Errors
@@ -234,35 +148,9 @@ impl Admin {
     }
 
     /// Returns what the broker is told as its own limit, so that it gives up before the client does.
-    fn timeout_ms(&self) -> i32 {
+    pub(super) fn timeout_ms(&self) -> i32 {
         let timeout = self.client.inner.settings.request_timeout;
         i32::try_from(timeout.as_millis() * 9 / 10).unwrap_or(i32::MAX)
-    }
-}
-
-fn created(
-    topic: String,
-    answer: Option<CreatableTopicResult>,
-) -> Result<CreatedTopic, CreateTopicError> {
-    let Some(answer) = answer else {
-        return Err(CreateTopicError::Refused {
-            topic,
-            code: ErrorCode::UnknownServerError,
-            message: Some("the broker's answer does not mention the topic".to_owned()),
-        });
-    };
-    match answer.error_code {
-        ErrorCode::None => Ok(CreatedTopic {
-            name: topic,
-            id: known(answer.topic_id),
-            partitions: usize::try_from(answer.num_partitions).ok(),
-        }),
-        ErrorCode::TopicAlreadyExists => Err(CreateTopicError::AlreadyExists { topic }),
-        code => Err(CreateTopicError::Refused {
-            topic,
-            code,
-            message: text(answer.error_message),
-        }),
     }
 }
 
@@ -297,7 +185,7 @@ fn partition(partition: MetadataResponsePartition) -> PartitionDescription {
     }
 }
 
-fn known(id: TopicId) -> Option<TopicId> {
+pub(super) fn known(id: TopicId) -> Option<TopicId> {
     (id != TopicId::ZERO).then_some(id)
 }
 
