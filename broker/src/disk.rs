@@ -24,6 +24,20 @@ pub enum DiskError {
     /// Another process holds the lock.
     #[error("it is locked by another process")]
     Locked,
+    /// The process lacks the right, or the filesystem is mounted for reading only.
+    #[error("{operation} is not permitted: {}", std::io::Error::from_raw_os_error(*errno))]
+    NotPermitted {
+        /// What was tried.
+        operation: &'static str,
+        /// The error's number.
+        errno: i32,
+    },
+    /// Something that is not a folder is in a folder's place.
+    #[error("it is not a folder")]
+    NotAFolder,
+    /// The process, or the machine, has no descriptor left to open files with.
+    #[error("too many files are open: raise the limit of open files (`ulimit -n`)")]
+    TooManyFiles,
     /// The handle belongs to a machine that has lost power since (simulation only).
     #[error("the machine has lost power")]
     PoweredOff,
@@ -95,6 +109,9 @@ pub trait Disk: Send + Sync {
 
     /// Makes the file's contents durable (`fdatasync`).
     fn sync(&self, file: &File) -> Result<(), DiskError>;
+
+    /// Lets go of what memory holds of the file's synced contents, so that reads show what the disk holds.
+    fn forget_cached(&self, file: &File) -> Result<(), DiskError>;
 
     /// Makes the creation, renaming and removal of a folder's entries durable.
     fn sync_folder(&self, path: &Path) -> Result<(), DiskError>;

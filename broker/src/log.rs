@@ -212,7 +212,11 @@ impl Log {
         settings: &RollSettings,
         now_ms: u64,
     ) -> Option<ClosedSegment> {
-        let active = self.active();
+        let end = self.end;
+        let active = self
+            .segments
+            .last_mut()
+            .expect("a log has an active segment");
         if active.size_bytes() == 0 {
             return None;
         }
@@ -225,7 +229,8 @@ impl Log {
             base_offset: active.base_offset(),
             size_bytes: active.size_bytes(),
         };
-        self.segments.push(Segment::new(self.end));
+        active.close();
+        self.segments.push(Segment::new(end));
         Some(closed)
     }
 

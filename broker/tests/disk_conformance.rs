@@ -101,6 +101,22 @@ fn folders_list_what_is_in_them_and_missing_things_are_named() {
 }
 
 #[test]
+fn a_file_is_no_folder() {
+    on_both(|disk, folder| {
+        let path = folder.join("file");
+        disk.open(&path, OpenMode::Create).expect("created");
+        let not_a_folder = Err(DiskError::NotAFolder);
+        assert_eq!(disk.create_folder(&path), not_a_folder);
+        assert_eq!(disk.remove_folder(&path), not_a_folder);
+        assert_eq!(disk.list(&path).map(|_| ()), not_a_folder);
+        assert_eq!(
+            disk.open(&path.join("x"), OpenMode::Create).map(|_| ()),
+            not_a_folder
+        );
+    });
+}
+
+#[test]
 fn a_lock_is_held_once_and_ends_with_its_handle() {
     on_both(|disk, folder| {
         let path = folder.join("lock");

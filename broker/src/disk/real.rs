@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use rustix::buffer::spare_capacity;
-use rustix::fs::{self, AtFlags, CWD, Dir, FallocateFlags, FileType, FlockOperation, Mode, OFlags};
+use rustix::fs::{
+    self, Advice, AtFlags, CWD, Dir, FallocateFlags, FileType, FlockOperation, Mode, OFlags,
+};
 use rustix::io::Errno;
 
 use super::{Disk, DiskError, File, FolderEntry, Handle, OpenMode, Space};
@@ -23,6 +25,12 @@ fn failed(operation: &'static str) -> impl Fn(Errno) -> DiskError {
     move |errno| match errno {
         Errno::NOSPC | Errno::DQUOT => DiskError::NoSpace,
         Errno::NOENT => DiskError::NotFound,
+        Errno::NOTDIR => DiskError::NotAFolder,
+        Errno::MFILE | Errno::NFILE => DiskError::TooManyFiles,
+        Errno::ACCESS | Errno::PERM | Errno::ROFS => DiskError::NotPermitted {
+            operation,
+            errno: errno.raw_os_error(),
+        },
         errno => DiskError::Failed {
             operation,
             errno: errno.raw_os_error(),
@@ -98,6 +106,10 @@ impl Disk for RealDisk {
         fs::fdatasync(descriptor(file)).map_err(failed("fdatasync"))
     }
 
+    fn forget_cached(&self, file: &File) -> Result<(), DiskError> {
+        fs::fadvise(descriptor(file), 0, None, Advice::DontNeed).map_err(failed("fadvise"))
+    }
+
     fn sync_folder(&self, path: &Path) -> Result<(), DiskError> {
         let folder = open(path, OFlags::RDONLY | OFlags::DIRECTORY)?;
         fs::fsync(descriptor(&folder)).map_err(failed("fsync"))
@@ -126,6 +138,7 @@ impl Disk for RealDisk {
     fn create_folder(&self, path: &Path) -> Result<(), DiskError> {
         match fs::mkdir(path, Mode::RWXU | Mode::RGRP | Mode::XGRP) {
             Err(Errno::EXIST) if path.is_dir() => Ok(()),
+            Err(Errno::EXIST) => Err(DiskError::NotAFolder),
             result => result.map_err(failed("mkdir")),
         }
     }

@@ -6,7 +6,12 @@
 //! the number of the operation, so that every crash point can be visited; the same seed does the same.
 
 mod entries;
+mod fault;
 mod image;
+mod moment;
+
+pub use fault::Fault;
+pub use moment::Moment;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,47 +23,18 @@ use rand::rngs::SmallRng;
 
 use super::{Disk, DiskError, File, FolderEntry, Handle, OpenMode, Space};
 use entries::{Entries, Entry};
+use fault::Kind;
 use image::FileImage;
+use moment::Visitor;
 
-const IO_ERRNO: i32 = 5;
 const INVALID_ERRNO: i32 = 22;
 const NOT_EMPTY_ERRNO: i32 = 39;
-
-/// What goes wrong, and when; operations are counted from 1 and reads are not counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// The power goes before the operation; a write among them may be torn.
-    PowerCut {
-        /// The operation's number.
-        operation: u64,
-    },
-    /// The operation fails with an input or output error. A write may have been done in part; after a sync the pages
-    /// count as clean, as on Linux.
-    Failed {
-        /// The operation's number.
-        operation: u64,
-    },
-    /// The same, but only if the operation is a sync.
-    FailedSync {
-        /// The operation's number.
-        operation: u64,
-    },
-    /// The operation finds no space. A write may have been done in part, a sync counts as failed.
-    NoSpace {
-        /// The operation's number.
-        operation: u64,
-    },
-    /// No more than this may be stored from now on.
-    Full {
-        /// Bytes of all files together.
-        bytes_max: u64,
-    },
-}
 
 /// A simulated filesystem; clones share it.
 #[derive(Clone)]
 pub struct SimulatedDisk {
     state: Arc<Mutex<State>>,
+    visitor: Arc<Mutex<Option<Visitor>>>,
 }
 
 /// A handle to a simulated file.
@@ -70,6 +46,7 @@ pub struct SimulatedFile {
     _lock: Option<Arc<()>>,
 }
 
+#[derive(Clone)]
 struct State {
     random: SmallRng,
     operations: u64,
@@ -82,13 +59,6 @@ struct State {
     files: BTreeMap<u64, FileImage>,
     entries: Entries,
     locks: BTreeMap<PathBuf, std::sync::Weak<()>>,
-}
-
-/// What an operation does.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Change,
-    Sync,
 }
 
 impl SimulatedDisk {
@@ -108,8 +78,13 @@ impl SimulatedDisk {
             entries: Entries::default(),
             locks: BTreeMap::new(),
         };
+        Self::with(state)
+    }
+
+    fn with(state: State) -> Self {
         Self {
             state: Arc::new(Mutex::new(state)),
+            visitor: Arc::default(),
         }
     }
 
@@ -178,33 +153,16 @@ impl SimulatedDisk {
     fn begin_with(
         &self,
         kind: Kind,
-        in_part: impl FnOnce(&mut State, Fault) -> Result<(), DiskError>,
+        in_part: impl Fn(&mut State, Fault) -> Result<(), DiskError>,
     ) -> Result<MutexGuard<'_, State>, DiskError> {
         let mut state = self.state();
         state.check_power()?;
         state.operations += 1;
-        let operation = state.operations;
-        let Some(&fault) = state
-            .faults
-            .iter()
-            .find(|fault| fault.is_at(operation, kind))
-        else {
-            return Ok(state);
-        };
-        in_part(&mut state, fault)?;
-        Err(match fault {
-            Fault::PowerCut { .. } => {
-                state.cut_power();
-                DiskError::PoweredOff
-            }
-            Fault::NoSpace { .. } => DiskError::NoSpace,
-            Fault::Failed { .. } | Fault::FailedSync { .. } | Fault::Full { .. } => {
-                DiskError::Failed {
-                    operation: "a simulated operation",
-                    errno: IO_ERRNO,
-                }
-            }
-        })
+        self.show(&state, kind, &in_part);
+        match state.planned(kind) {
+            None => Ok(state),
+            Some(fault) => Err(state.meet(fault, &in_part)?),
+        }
     }
 
     fn begin(&self) -> Result<MutexGuard<'_, State>, DiskError> {
@@ -212,23 +170,25 @@ impl SimulatedDisk {
     }
 }
 
-impl Fault {
-    fn is_at(&self, number: u64, kind: Kind) -> bool {
-        match *self {
-            Self::FailedSync { operation } => operation == number && kind == Kind::Sync,
-            Self::PowerCut { operation }
-            | Self::Failed { operation }
-            | Self::NoSpace { operation } => operation == number,
-            Self::Full { .. } => false,
-        }
-    }
-
-    fn is_power_cut(&self) -> bool {
-        matches!(self, Self::PowerCut { .. })
-    }
-}
-
 impl State {
+    fn planned(&self, kind: Kind) -> Option<Fault> {
+        let is_now = |fault: &&Fault| fault.is_at(self.operations, kind);
+        self.faults.iter().find(is_now).copied()
+    }
+
+    /// Does to the disk what the fault does to an operation; returns what the operation answers.
+    fn meet(
+        &mut self,
+        fault: Fault,
+        in_part: &dyn Fn(&mut State, Fault) -> Result<(), DiskError>,
+    ) -> Result<DiskError, DiskError> {
+        in_part(self, fault)?;
+        if fault.is_power_cut() {
+            self.cut_power();
+        }
+        Ok(fault.error())
+    }
+
     fn check_power(&self) -> Result<(), DiskError> {
         if self.is_off {
             Err(DiskError::PoweredOff)
@@ -273,16 +233,16 @@ impl State {
     }
 
     fn parent_exists(&self, path: &Path) -> Result<(), DiskError> {
-        match path.parent().and_then(|parent| self.entries.get(parent)) {
-            Some(Entry::Folder) => Ok(()),
-            _ => Err(DiskError::NotFound),
-        }
+        path.parent().map_or(Err(DiskError::NotFound), |parent| {
+            self.folder_exists(parent)
+        })
     }
 
     fn folder_exists(&self, path: &Path) -> Result<(), DiskError> {
         match self.entries.get(path) {
             Some(Entry::Folder) => Ok(()),
-            _ => Err(DiskError::NotFound),
+            Some(Entry::File(_)) => Err(DiskError::NotAFolder),
+            None => Err(DiskError::NotFound),
         }
     }
 
@@ -404,13 +364,14 @@ impl Disk for SimulatedDisk {
         Ok(())
     }
 
+    fn forget_cached(&self, file: &File) -> Result<(), DiskError> {
+        self.state().file(file)?.forget_cached();
+        Ok(())
+    }
+
     fn sync_folder(&self, path: &Path) -> Result<(), DiskError> {
-        let mut state = self.begin_with(Kind::Sync, |state, fault| {
-            if !fault.is_power_cut() {
-                state.entries.forget_unsynced(path);
-            }
-            Ok(())
-        })?;
+        // Names are kept by the filesystem's journal: a failed sync does not make it forget them.
+        let mut state = self.begin_with(Kind::Sync, |_, _| Ok(()))?;
         state.folder_exists(path)?;
         if !state.syncs_do_nothing {
             state.entries.sync(path);
@@ -461,10 +422,7 @@ impl Disk for SimulatedDisk {
                 Ok(())
             }
             Some(Entry::Folder) => Ok(()),
-            Some(Entry::File(_)) => Err(DiskError::Failed {
-                operation: "mkdir",
-                errno: INVALID_ERRNO,
-            }),
+            Some(Entry::File(_)) => Err(DiskError::NotAFolder),
         }
     }
 

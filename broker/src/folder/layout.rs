@@ -87,9 +87,16 @@ pub fn index_name(base_offset: Offset) -> String {
 /// Returns the base offset that a segment's file is named by; `None` for other files.
 #[must_use]
 pub fn parse_segment_name(name: &str) -> Option<Offset> {
-    let digits = name.strip_suffix(".log")?;
-    if digits.len() != 20 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    digits.parse().ok().map(Offset)
+    parse_offset(name.strip_suffix(".log")?)
+}
+
+/// Returns the base offset of the segment whose index file has the name; `None` for other files.
+#[must_use]
+pub fn parse_index_name(name: &str) -> Option<Offset> {
+    parse_offset(name.strip_suffix(".index")?)
+}
+
+fn parse_offset(digits: &str) -> Option<Offset> {
+    let is_name = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    is_name.then(|| digits.parse().ok().map(Offset))?
 }

@@ -112,7 +112,8 @@ impl Manifest {
             let name = TopicName::new(&take_text(&mut body)?).ok()?;
             let state = match body.try_get_u8().ok()? {
                 0 => HostedState::Hosted,
-                _ => HostedState::Deleting,
+                1 => HostedState::Deleting,
+                _ => return None,
             };
             let partition_count = body.try_get_i32().ok().filter(|&count| count > 0)?;
             topics.push(HostedTopic {

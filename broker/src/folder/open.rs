@@ -67,6 +67,23 @@ pub enum OpenError {
         /// The file.
         file: PathBuf,
     },
+    /// The folder, or something in it, may not be read or written.
+    #[error(
+        "the data folder {folder:?} cannot be used ({source}): let the user that runs the broker read and write it, or give another folder"
+    )]
+    NotPermitted {
+        /// The folder.
+        folder: PathBuf,
+        /// What the disk reports.
+        #[source]
+        source: DiskError,
+    },
+    /// Something else has the folder's name.
+    #[error("{folder:?} is not a folder: give an empty or a new folder")]
+    NotAFolder {
+        /// The path.
+        folder: PathBuf,
+    },
     /// The disk failed.
     #[error("the data folder {folder:?} cannot be used: {source}")]
     Disk {
@@ -96,7 +113,7 @@ pub(super) fn open(
         root,
         layout: Layout::new(root),
     };
-    opening.disk.create_folder(root).map_err(opening.failed())?;
+    opening.create_root().map_err(opening.failed())?;
     let lock = opening
         .disk
         .lock(&root.join(LOCK_NAME))
@@ -122,11 +139,17 @@ pub(super) fn open(
     let was_clean = manifest.is_clean;
     manifest.incarnations += 1;
     manifest.is_clean = false;
-    manifest.sequence += 1;
-    write_manifest(opening.disk, root, &manifest).map_err(opening.failed())?;
-    let orphans = opening
-        .settle(&mut manifest, &topics)
-        .map_err(opening.failed())?;
+    let mut begin = || {
+        // Into both copies: damage to one of them later must not bring an epoch back that was used.
+        for _ in MANIFEST_NAMES {
+            manifest.sequence += 1;
+            write_manifest(opening.disk, root, &manifest)?;
+        }
+        // The process before may have ended between renaming the topics file, which is believed now, and syncing that.
+        opening.disk.sync_folder(root)?;
+        opening.settle(&mut manifest, &topics)
+    };
+    let orphans = begin().map_err(opening.failed())?;
     let layout = opening.layout;
     Ok(DataFolder {
         disk,
@@ -139,12 +162,41 @@ pub(super) fn open(
     })
 }
 
+/// Returns the folder that holds the path's entry.
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => path,
+    }
+}
+
+fn create_with_parents(disk: &dyn Disk, path: &Path) -> Result<(), DiskError> {
+    if disk.create_folder(path) == Err(DiskError::NotFound) && parent(path) != path {
+        create_with_parents(disk, parent(path))?;
+    }
+    disk.create_folder(path)?;
+    disk.sync_folder(parent(path))
+}
+
 impl Opening<'_> {
     fn failed(&self) -> impl Fn(DiskError) -> OpenError {
         let folder = self.root.to_owned();
-        move |source| OpenError::Disk {
-            folder: folder.clone(),
-            source,
+        move |source| {
+            let folder = folder.clone();
+            match source {
+                DiskError::NotPermitted { .. } => OpenError::NotPermitted { folder, source },
+                DiskError::NotAFolder => OpenError::NotAFolder { folder },
+                source => OpenError::Disk { folder, source },
+            }
+        }
+    }
+
+    /// Creates the folder, and those above it, if it is missing.
+    fn create_root(&self) -> Result<(), DiskError> {
+        match self.disk.list(self.root) {
+            Err(DiskError::NotFound) => create_with_parents(self.disk, self.root),
+            entries => entries.map(|_| ()),
         }
     }
 
@@ -209,13 +261,7 @@ impl Opening<'_> {
                 TOPICS_NAME,
                 TopicsFile::default().encode(),
             )?;
-            if let Some(parent) = self
-                .root
-                .parent()
-                .filter(|parent| !parent.as_os_str().is_empty())
-            {
-                self.disk.sync_folder(parent)?;
-            }
+            self.disk.sync_folder(parent(self.root))?;
             let manifest = Manifest {
                 sequence: 0,
                 folder_id: fresh.folder_id,
@@ -271,6 +317,18 @@ impl Opening<'_> {
         let mut orphans = Vec::new();
         let mut kept = Vec::new();
         let mut has_changed = false;
+        // The topics file decides; a manifest that lost a topic is an old copy beside a damaged newer one.
+        for topic in &topics.topics {
+            if manifest.topics.iter().all(|hosted| hosted.id != topic.id) {
+                manifest.topics.push(HostedTopic {
+                    id: topic.id,
+                    name: topic.name.clone(),
+                    state: HostedState::Hosted,
+                    partition_count: topic.partition_count,
+                });
+                has_changed = true;
+            }
+        }
         for mut hosted in std::mem::take(&mut manifest.topics) {
             let exists = topics.topics.iter().any(|topic| topic.id == hosted.id);
             match (hosted.state, exists) {

@@ -29,7 +29,7 @@ pub struct IndexFile {
     pub segment: Segment,
     /// The leader epoch of its last batch.
     pub last_leader_epoch: LeaderEpoch,
-    /// The producers' state as of the proven end.
+    /// The producers' state as of the proven end; empty if it is not known there.
     pub producers: Bytes,
 }
 

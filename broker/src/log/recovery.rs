@@ -1,12 +1,14 @@
 //! From a partition's folder in any state to a valid log: plain blocking code over the disk seam.
 //!
-//! A segment whose index file is sound is trusted up to the end it proves: those bytes were synced, so damage there is
-//! rot, which is reported and never cut. Behind the last proven end batches are walked: the log ends at the first one
-//! that is damaged, does not begin where the one before ended, or has a lower leader epoch. What lies behind was never
-//! acknowledged; it is cut, the cut is synced, and later segments are removed. Recovering twice gives the same log.
+//! A segment whose index file is sound is trusted up to the end it proves: those bytes were synced, so damage there, or
+//! a missing file, is rot, which is reported and never cut. Behind the last proven end batches are walked: the log ends
+//! at the first one that is damaged, does not begin where the one before ended, or has a lower leader epoch. What lies
+//! behind was never acknowledged; it is cut, the cut is synced, and later segments are removed. Recovering twice gives
+//! the same log.
 
 mod walk;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use bytes::Bytes;
@@ -16,9 +18,9 @@ use keylane_protocol::record_batch::RecordBatchHeader;
 use super::index_file::{INDEX_FILE_BYTES_MAX, IndexFile};
 use super::segment::Segment;
 use super::{DamagedRange, Log};
-use crate::disk::{Disk, DiskError, OpenMode, read_small, replace_small};
-use crate::folder::layout::{index_name, parse_segment_name, segment_name};
-use walk::{Walk, walk_checked, walk_headers};
+use crate::disk::{Disk, DiskError, File, OpenMode, read_small, replace_small};
+use crate::folder::layout::{index_name, parse_index_name, parse_segment_name, segment_name};
+use walk::{walk_checked, walk_headers};
 
 /// Takes in what the producers of a partition have written, in order.
 pub trait ProducerReplay {
@@ -40,18 +42,10 @@ pub struct Recovered {
     pub removed_segments: usize,
 }
 
-/// A segment's file and what is known of it before its batches are looked at.
+/// A segment and what is known of it before its batches are looked at.
 struct Candidate {
     base_offset: Offset,
     proof: Option<IndexFile>,
-}
-
-/// What recovery has established so far.
-struct Progress {
-    segments: Vec<Segment>,
-    last_leader_epoch: LeaderEpoch,
-    damaged: Vec<DamagedRange>,
-    cut_bytes: u64,
 }
 
 /// Recovers the log in a partition's folder. The folder must exist; a folder without segments is an empty log.
@@ -64,50 +58,47 @@ pub fn recover(
     producers: &mut dyn ProducerReplay,
 ) -> Result<Recovered, DiskError> {
     let candidates = candidates(disk, folder)?;
-    let last_proven = candidates
-        .iter()
-        .rposition(|candidate| candidate.proof.is_some());
-    let mut progress = Progress {
-        segments: Vec::new(),
+    let snapshot = restore(&candidates, producers);
+    let mut recovery = Recovery {
+        disk,
+        folder,
+        producers,
+        kept: Vec::new(),
         last_leader_epoch: LeaderEpoch::NONE,
         damaged: Vec::new(),
         cut_bytes: 0,
+        has_unsynced_names: false,
     };
+    let last_proven = candidates
+        .iter()
+        .rposition(|candidate| candidate.proof.is_some());
     for (index, candidate) in candidates.iter().enumerate() {
+        let replay = Replay {
+            proven: snapshot.is_none_or(|snapshot| index > snapshot),
+            behind: snapshot.is_none_or(|snapshot| index >= snapshot),
+        };
+        let examined = recovery.examine(candidate, replay)?;
         let next = candidates.get(index + 1).map(|next| next.base_offset);
-        let segment = examine(disk, folder, candidate, &mut progress)?;
         match next.filter(|_| last_proven.is_some_and(|proven| index < proven)) {
-            Some(next) => keep_below_proof(segment, next, &mut progress),
+            Some(next) => recovery.keep_below_proof(examined.segment, next),
             None => {
-                let end = segment.end_offset();
-                cut(disk, folder, &segment, &mut progress)?;
-                progress.segments.push(segment);
+                let end = examined.segment.end_offset();
+                recovery.keep_behind_proof(examined)?;
                 if next != Some(end) {
                     break;
                 }
             }
         }
     }
-    let removed_segments = remove_segments(disk, folder, &candidates[progress.segments.len()..])?;
-    replay(disk, folder, &candidates, &progress.segments, producers)?;
-    let Progress {
-        segments,
-        last_leader_epoch,
-        damaged,
-        cut_bytes,
-    } = progress;
-    let log = match segments.is_empty() {
-        true => Log::empty(Offset(0)),
-        false => Log::recovered(segments, last_leader_epoch, damaged),
-    };
-    Ok(Recovered {
-        log,
-        cut_bytes,
-        removed_segments,
-    })
+    let gone = &candidates[recovery.kept.len()..];
+    recovery.remove(gone)?;
+    recovery.prove_closed(&candidates);
+    Ok(recovery.finish(gone.len()))
 }
 
-/// Writes the index file of a segment, once the segment itself is synced: at its closing, and at a clean stop.
+/// Writes the index file of a segment that takes no more batches, or none before the next start, and cuts off what was
+/// reserved behind them. Everything up to its end is synced first, so that an index file also proves all segments before
+/// its own.
 ///
 /// # Errors
 /// When the disk fails; the old index file, if there was one, is then still sound.
@@ -122,139 +113,279 @@ pub fn seal(
         &folder.join(segment_name(segment.base_offset())),
         OpenMode::Write,
     )?;
+    // What was reserved ahead would make the next start look for batches there.
+    if disk.size(&file)? > segment.size_bytes() {
+        disk.set_length(&file, segment.size_bytes())?;
+    }
     disk.sync(&file)?;
+    let mut earlier: Vec<Offset> = disk
+        .list(folder)?
+        .iter()
+        .filter_map(|entry| parse_segment_name(&entry.name))
+        .filter(|base_offset| *base_offset < segment.base_offset())
+        .collect();
+    let mut next = segment.base_offset();
+    earlier.sort();
+    for base_offset in earlier.into_iter().rev() {
+        // One from a clean stop may prove less than the segment has become since.
+        let proof = read_index(disk, folder, base_offset);
+        if proof.is_some_and(|proof| proof.segment.end_offset() == next) {
+            break;
+        }
+        sync_segment(disk, folder, base_offset)?;
+        next = base_offset;
+    }
     let contents = IndexFile::encode(segment, last_leader_epoch, producers);
     replace_small(disk, folder, &index_name(segment.base_offset()), contents)
 }
 
-fn candidates(disk: &dyn Disk, folder: &Path) -> Result<Vec<Candidate>, DiskError> {
-    let mut bases: Vec<Offset> = disk
-        .list(folder)?
-        .iter()
-        .filter_map(|entry| parse_segment_name(&entry.name))
-        .collect();
-    bases.sort();
-    Ok(bases
-        .into_iter()
-        .map(|base_offset| {
-            let path = folder.join(index_name(base_offset));
-            // A cache that cannot be read is no cache.
-            let contents = read_small(disk, &path, INDEX_FILE_BYTES_MAX).ok();
-            let proof = contents.and_then(|contents| IndexFile::decode(&contents, base_offset));
-            Candidate { base_offset, proof }
-        })
-        .collect())
-}
-
-/// Returns the segment up to the first batch that cannot belong to the log.
-fn examine(
-    disk: &dyn Disk,
-    folder: &Path,
-    candidate: &Candidate,
-    progress: &mut Progress,
-) -> Result<Segment, DiskError> {
-    let file = disk.open(
-        &folder.join(segment_name(candidate.base_offset)),
-        OpenMode::Read,
-    )?;
-    let file_size = disk.size(&file)?;
-    let mut segment = match &candidate.proof {
-        Some(proof) => {
-            progress.last_leader_epoch = progress.last_leader_epoch.max(proof.last_leader_epoch);
-            proof.segment.clone()
-        }
-        None => Segment::new(candidate.base_offset),
-    };
-    if segment.size_bytes() > file_size {
-        // Proven bytes are missing. Which ones begins at an unknown batch: all of the segment is suspect.
-        let range = DamagedRange {
-            start: segment.base_offset(),
-            end: segment.end_offset(),
-        };
-        progress.damaged.push(range);
-        return Ok(segment);
-    }
-    let from = Walk {
-        position: segment.size_bytes(),
-        leader_epoch: progress.last_leader_epoch,
-    };
-    progress.last_leader_epoch = walk_checked(disk, &file, from, &mut segment)?;
-    Ok(segment)
-}
-
-/// A later segment is proven, so this one was synced to its end: what is missing is rot, and the log goes on behind it.
-fn keep_below_proof(mut segment: Segment, next: Offset, progress: &mut Progress) {
-    if segment.end_offset() != next {
-        let start = segment.end_offset().min(next);
-        progress.damaged.push(DamagedRange { start, end: next });
-        segment.stretch(next);
-    }
-    progress.segments.push(segment);
-}
-
-/// Cuts what lies behind the segment's last batch, so that it cannot come back.
-fn cut(
-    disk: &dyn Disk,
-    folder: &Path,
-    segment: &Segment,
-    progress: &mut Progress,
-) -> Result<(), DiskError> {
-    let file = disk.open(
-        &folder.join(segment_name(segment.base_offset())),
-        OpenMode::Write,
-    )?;
-    let extra = disk.size(&file)?.saturating_sub(segment.size_bytes());
-    if extra > 0 {
-        disk.set_length(&file, segment.size_bytes())?;
-        progress.cut_bytes += extra;
-    }
-    // What was read may still be in the page cache only: it is served from now on, so it must be durable.
+fn sync_segment(disk: &dyn Disk, folder: &Path, base_offset: Offset) -> Result<(), DiskError> {
+    let file = disk.open(&folder.join(segment_name(base_offset)), OpenMode::Write)?;
     disk.sync(&file)
 }
 
-fn remove_segments(disk: &dyn Disk, folder: &Path, gone: &[Candidate]) -> Result<usize, DiskError> {
-    // The last one first: a crash in between leaves no gap that could be taken for rot.
-    for candidate in gone.iter().rev() {
-        match disk.remove(&folder.join(index_name(candidate.base_offset))) {
-            Ok(()) | Err(DiskError::NotFound) => {}
-            Err(error) => return Err(error),
-        }
-        disk.remove(&folder.join(segment_name(candidate.base_offset)))?;
-    }
-    disk.sync_folder(folder)?;
-    Ok(gone.len())
+/// Returns what the index file of a segment says, if it is sound: a cache that cannot be read is no cache.
+fn read_index(disk: &dyn Disk, folder: &Path, base_offset: Offset) -> Option<IndexFile> {
+    let path = folder.join(index_name(base_offset));
+    let contents = read_small(disk, &path, INDEX_FILE_BYTES_MAX).ok()?;
+    IndexFile::decode(&contents, base_offset)
 }
 
-/// Brings the producers to the log's end: from the newest usable snapshot, then batch by batch.
-fn replay(
-    disk: &dyn Disk,
-    folder: &Path,
-    candidates: &[Candidate],
-    segments: &[Segment],
-    producers: &mut dyn ProducerReplay,
-) -> Result<(), DiskError> {
-    let mut from = (0, 0);
-    for (index, candidate) in candidates.iter().take(segments.len()).enumerate().rev() {
-        if let Some(proof) = candidate
-            .proof
-            .as_ref()
-            .filter(|proof| producers.restore(&proof.producers))
-        {
-            from = (index, proof.segment.size_bytes());
-            break;
+fn candidates(disk: &dyn Disk, folder: &Path) -> Result<Vec<Candidate>, DiskError> {
+    let mut candidates = BTreeMap::new();
+    for entry in disk.list(folder)? {
+        if let Some(base_offset) = parse_segment_name(&entry.name) {
+            candidates.entry(base_offset).or_insert(None);
+        } else if let Some(base_offset) = parse_index_name(&entry.name) {
+            let proof = read_index(disk, folder, base_offset);
+            // Without its segment it still proves that there was one.
+            if proof.is_some() {
+                candidates.insert(base_offset, proof);
+            }
         }
     }
-    for (index, segment) in segments.iter().enumerate().skip(from.0) {
-        let start = if index == from.0 { from.1 } else { 0 };
-        if start < segment.size_bytes() {
-            let file = disk.open(
-                &folder.join(segment_name(segment.base_offset())),
-                OpenMode::Read,
-            )?;
-            walk_headers(disk, &file, start, segment.size_bytes(), &mut |header| {
-                producers.on_batch(header)
+    let candidate = |(base_offset, proof)| Candidate { base_offset, proof };
+    Ok(candidates.into_iter().map(candidate).collect())
+}
+
+/// Starts the producers from the newest usable snapshot; returns which candidate has it.
+fn restore(candidates: &[Candidate], producers: &mut dyn ProducerReplay) -> Option<usize> {
+    candidates.iter().rposition(|candidate| {
+        let proof = candidate.proof.as_ref();
+        proof
+            .is_some_and(|proof| !proof.producers.is_empty() && producers.restore(&proof.producers))
+    })
+}
+
+/// Which batches of a segment the producers have not taken in: their snapshot may lie before it, in it or behind it.
+#[derive(Clone, Copy)]
+struct Replay {
+    /// Those below the end that its index file proves.
+    proven: bool,
+    /// Those behind it.
+    behind: bool,
+}
+
+/// A segment up to the first batch that cannot belong to the log.
+struct Examined {
+    segment: Segment,
+    /// Whether its index file proves it, and its creation, to be durable, and there is no more in the file.
+    is_proven_whole: bool,
+}
+
+/// A segment of the log in the making.
+struct Kept {
+    segment: Segment,
+    /// The leader epoch of the last batch in it or before it.
+    last_leader_epoch: LeaderEpoch,
+}
+
+/// A log in the making.
+struct Recovery<'a> {
+    disk: &'a dyn Disk,
+    folder: &'a Path,
+    producers: &'a mut dyn ProducerReplay,
+    kept: Vec<Kept>,
+    last_leader_epoch: LeaderEpoch,
+    damaged: Vec<DamagedRange>,
+    cut_bytes: u64,
+    /// Whether a segment's creation may not be durable yet.
+    has_unsynced_names: bool,
+}
+
+impl Recovery<'_> {
+    fn open(&self, base_offset: Offset, mode: OpenMode) -> Result<File, DiskError> {
+        self.disk
+            .open(&self.folder.join(segment_name(base_offset)), mode)
+    }
+
+    fn examine(&mut self, candidate: &Candidate, replay: Replay) -> Result<Examined, DiskError> {
+        let Some(proof) = &candidate.proof else {
+            let file = self.open(candidate.base_offset, OpenMode::Write)?;
+            let mut segment = Segment::new(candidate.base_offset);
+            self.walk(&file, &mut segment, replay)?;
+            return Ok(Examined {
+                segment,
+                is_proven_whole: false,
+            });
+        };
+        self.last_leader_epoch = self.last_leader_epoch.max(proof.last_leader_epoch);
+        let mut segment = proof.segment.clone();
+        let (file, file_bytes) = match self.open(candidate.base_offset, OpenMode::Write) {
+            Ok(file) => {
+                let file_bytes = self.disk.size(&file)?;
+                (Some(file), file_bytes)
+            }
+            Err(DiskError::NotFound) => (None, 0),
+            Err(error) => return Err(error),
+        };
+        if let Some(file) = file.as_ref().filter(|_| replay.proven) {
+            let end = segment.size_bytes().min(file_bytes);
+            walk_headers(self.disk, file, end, &mut |header| {
+                self.producers.on_batch(header);
             })?;
         }
+        match file {
+            Some(_) if segment.size_bytes() == file_bytes => {}
+            Some(file) if segment.size_bytes() < file_bytes => {
+                self.walk(&file, &mut segment, replay)?;
+            }
+            _ => self.damaged.push(DamagedRange {
+                start: segment.offset_before(file_bytes),
+                end: segment.end_offset(),
+            }),
+        }
+        Ok(Examined {
+            is_proven_whole: file_bytes == proof.segment.size_bytes(),
+            segment,
+        })
     }
-    Ok(())
+
+    /// Adds to the segment every batch that follows its end soundly. What is read is on the disk: a sync of the process
+    /// before may have failed and left in memory what the disk never got.
+    fn walk(
+        &mut self,
+        file: &File,
+        segment: &mut Segment,
+        replay: Replay,
+    ) -> Result<(), DiskError> {
+        self.disk.sync(file)?;
+        self.disk.forget_cached(file)?;
+        let mut last_leader_epoch = self.last_leader_epoch;
+        walk_checked(
+            self.disk,
+            file,
+            segment,
+            &mut last_leader_epoch,
+            &mut |header| {
+                if replay.behind {
+                    self.producers.on_batch(header);
+                }
+            },
+        )?;
+        self.last_leader_epoch = last_leader_epoch;
+        Ok(())
+    }
+
+    /// A later segment is proven, so this one was synced to its end: what is missing is rot, and the log goes on behind.
+    fn keep_below_proof(&mut self, mut segment: Segment, next: Offset) {
+        if segment.end_offset() < next {
+            let start = segment.end_offset();
+            self.damaged.push(DamagedRange { start, end: next });
+            segment.stretch(next);
+        }
+        self.keep(segment);
+    }
+
+    fn keep(&mut self, segment: Segment) {
+        self.kept.push(Kept {
+            segment,
+            last_leader_epoch: self.last_leader_epoch,
+        });
+    }
+
+    /// Nothing proves a later segment: the log may end here. What lies behind the last batch is cut, so that it cannot
+    /// come back.
+    fn keep_behind_proof(&mut self, examined: Examined) -> Result<(), DiskError> {
+        let segment = examined.segment;
+        if !examined.is_proven_whole {
+            self.has_unsynced_names = true;
+            match self.open(segment.base_offset(), OpenMode::Write) {
+                Ok(file) => self.cut(&file, segment.size_bytes())?,
+                // It is reported as damaged.
+                Err(DiskError::NotFound) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.keep(segment);
+        Ok(())
+    }
+
+    fn cut(&mut self, file: &File, end: u64) -> Result<(), DiskError> {
+        let extra = self.disk.size(file)?.saturating_sub(end);
+        if extra > 0 {
+            self.disk.set_length(file, end)?;
+            self.disk.sync(file)?;
+            self.cut_bytes += extra;
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, gone: &[Candidate]) -> Result<(), DiskError> {
+        // The last one first: a crash in between leaves no gap that could be taken for rot.
+        for candidate in gone.iter().rev() {
+            match self
+                .disk
+                .remove(&self.folder.join(index_name(candidate.base_offset)))
+            {
+                Ok(()) | Err(DiskError::NotFound) => {}
+                Err(error) => return Err(error),
+            }
+            self.disk
+                .remove(&self.folder.join(segment_name(candidate.base_offset)))?;
+        }
+        if self.has_unsynced_names || !gone.is_empty() {
+            self.disk.sync_folder(self.folder)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the index files that are missing, so that the next start need not walk these segments again.
+    fn prove_closed(&mut self, candidates: &[Candidate]) {
+        let closed = self.kept.len().saturating_sub(1);
+        for (kept, candidate) in self.kept[..closed].iter_mut().zip(candidates) {
+            let segment = &mut kept.segment;
+            segment.close();
+            let is_damaged = self.damaged.iter().any(|range| range.touches(segment));
+            if candidate.proof.is_none() && !is_damaged {
+                // Only a cache, and without the producers, whose state at this place is gone.
+                let _ = seal(self.disk, self.folder, segment, kept.last_leader_epoch, &[]);
+            }
+        }
+    }
+
+    fn finish(self, removed_segments: usize) -> Recovered {
+        let mut segments: Vec<Segment> = self.kept.into_iter().map(|kept| kept.segment).collect();
+        // Nothing is appended to a file of which proven bytes are missing.
+        if let Some(last) = segments.last()
+            && self.damaged.iter().any(|range| range.touches(last))
+        {
+            segments.push(Segment::new(last.end_offset()));
+        }
+        let log = match segments.is_empty() {
+            true => Log::empty(Offset(0)),
+            false => Log::recovered(segments, self.last_leader_epoch, self.damaged),
+        };
+        Recovered {
+            log,
+            cut_bytes: self.cut_bytes,
+            removed_segments,
+        }
+    }
+}
+
+impl DamagedRange {
+    fn touches(&self, segment: &Segment) -> bool {
+        self.start < segment.end_offset() && segment.base_offset() < self.end
+    }
 }

@@ -4,8 +4,11 @@ use keylane_protocol::offset::Offset;
 
 use super::BatchFacts;
 
-/// Bytes between two entries of an index: a reader skips at most so much and one batch.
+/// Bytes between two entries of the active segment's index: a reader skips at most so much and one batch.
 pub const INDEX_INTERVAL_BYTES: u64 = 4096;
+
+/// The same for segments that take no more batches, of which there may be many: half a MiB of memory for each GiB.
+pub const CLOSED_INDEX_INTERVAL_BYTES: u64 = 32 * 1024;
 
 /// An entry of a segment's index: a batch begins here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +112,29 @@ impl Segment {
         self.end_offset = end_offset;
         // A reader that gets here finds no sound batch.
         self.size_bytes += 1;
+    }
+
+    /// Gives back memory when the segment takes no more batches.
+    pub(super) fn close(&mut self) {
+        let mut next_position = 0;
+        self.index.retain(|entry| {
+            let is_kept = u64::from(entry.position) >= next_position;
+            if is_kept {
+                next_position = u64::from(entry.position) + CLOSED_INDEX_INTERVAL_BYTES;
+            }
+            is_kept
+        });
+        self.index.shrink_to_fit();
+    }
+
+    /// Returns an offset at or before the first batch that does not end before the byte.
+    pub(super) fn offset_before(&self, position: u64) -> Offset {
+        let entries = self
+            .index
+            .partition_point(|entry| u64::from(entry.position) <= position);
+        let last = entries.checked_sub(1).map(|last| self.index[last]);
+        self.base_offset
+            .plus(last.map_or(0, |entry| i64::from(entry.offset_delta)))
     }
 
     pub(super) fn age_ms(&self, now_ms: u64) -> u64 {

@@ -14,7 +14,7 @@ pub(super) enum Entry {
 }
 
 /// All names of the disk, by their whole paths.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Entries {
     /// What a process sees.
     volatile: BTreeMap<PathBuf, Entry>,
@@ -84,11 +84,6 @@ impl Entries {
             }
             !is_inside
         });
-    }
-
-    /// A failed sync of a folder: no later one makes its changes durable.
-    pub(super) fn forget_unsynced(&mut self, folder: &Path) {
-        self.changes.retain(|path, _| path.parent() != Some(folder));
     }
 
     /// The power goes: each name keeps what it stood for at the last sync, or at any change since.

@@ -96,6 +96,13 @@ impl FileImage {
         self.sizes.clear();
     }
 
+    /// Reads show what the disk holds, except where it is still owed something.
+    pub(super) fn forget_cached(&mut self) {
+        if self.dirty.is_empty() && self.sizes.is_empty() {
+            self.volatile.clone_from(&self.durable);
+        }
+    }
+
     pub(super) fn flip(&mut self, byte: u64, bit: u8) {
         self.volatile[index(byte)] ^= 1 << bit;
         if let Some(durable) = self.durable.get_mut(index(byte)) {
@@ -179,6 +186,8 @@ mod tests {
         assert_eq!(image.read(0, 1)[0], 2, "the page cache still has it");
         assert_eq!(torn(&image, 1)[..512], [1; 512], "the disk never got it");
         assert_eq!(torn(&image, 1)[512..], [3; 512]);
+        image.forget_cached();
+        assert_eq!(image.read(0, 1)[0], 1, "the disk is asked");
     }
 
     #[test]

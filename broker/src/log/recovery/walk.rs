@@ -1,6 +1,6 @@
 //! Walks the batches of a segment's file, in pieces of bounded size.
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use keylane_protocol::offset::LeaderEpoch;
 use keylane_protocol::record_batch::{HEADER_BYTES, RecordBatch, RecordBatchHeader};
 
@@ -11,49 +11,43 @@ use crate::log::segment::Segment;
 /// How much is read at once; a larger batch is read by itself.
 const PIECE_BYTES: usize = 1024 * 1024;
 
-/// Where a walk begins.
-#[derive(Clone, Copy)]
-pub(super) struct Walk {
-    /// A batch begins at this byte, or the log ends there.
-    pub(super) position: u64,
-    /// The leader epoch of the batch before it.
-    pub(super) leader_epoch: LeaderEpoch,
-}
-
-/// Adds to the segment every batch that follows its end soundly; returns the last leader epoch.
+/// Adds to the segment every batch that follows its end soundly, and shows its header.
 pub(super) fn walk_checked(
     disk: &dyn Disk,
     file: &File,
-    from: Walk,
     segment: &mut Segment,
-) -> Result<LeaderEpoch, DiskError> {
-    let mut leader_epoch = from.leader_epoch;
+    last_leader_epoch: &mut LeaderEpoch,
+    visit: &mut dyn FnMut(&RecordBatchHeader),
+) -> Result<(), DiskError> {
     let mut pieces = Pieces {
         disk,
         file,
         end: disk.size(file)?,
-        position: from.position,
+        position: segment.size_bytes(),
         buffer: Bytes::new(),
     };
-    while let Some(batch) = pieces.next()? {
-        let Ok(batch) = RecordBatch::check_stored(batch) else {
-            break;
-        };
-        let header = batch.header();
-        if header.base_offset != segment.end_offset() || header.leader_epoch < leader_epoch {
+    while let Some(header) = pieces.header()? {
+        let follows =
+            header.base_offset == segment.end_offset() && header.leader_epoch >= *last_leader_epoch;
+        // Looked at before the batch is read: what is no header must not make memory follow its length.
+        if !follows {
             break;
         }
-        leader_epoch = header.leader_epoch;
-        segment.push(&facts(header), 0);
+        let batch = pieces.batch(&header)?.map(RecordBatch::check_stored);
+        let Some(Ok(batch)) = batch else {
+            break;
+        };
+        *last_leader_epoch = header.leader_epoch;
+        segment.push(&facts(batch.header()), 0);
+        visit(batch.header());
     }
-    Ok(leader_epoch)
+    Ok(())
 }
 
-/// Shows the header of every batch between two bytes; ends early at one that cannot be read.
+/// Shows the header of every batch before a byte; ends early at one that cannot be read.
 pub(super) fn walk_headers(
     disk: &dyn Disk,
     file: &File,
-    position: u64,
     end: u64,
     visit: &mut dyn FnMut(&RecordBatchHeader),
 ) -> Result<(), DiskError> {
@@ -61,14 +55,12 @@ pub(super) fn walk_headers(
         disk,
         file,
         end,
-        position,
+        position: 0,
         buffer: Bytes::new(),
     };
-    while let Some(batch) = pieces.next()? {
-        let Ok(header) = RecordBatchHeader::read(&batch) else {
-            break;
-        };
+    while let Some(header) = pieces.header()? {
         visit(&header);
+        pieces.skip(&header);
     }
     Ok(())
 }
@@ -92,20 +84,30 @@ struct Pieces<'a> {
 }
 
 impl Pieces<'_> {
-    /// Returns the bytes of the next batch, unchecked; `None` at the end or where no batch can be.
-    fn next(&mut self) -> Result<Option<Bytes>, DiskError> {
+    /// Returns the next header; `None` at the end or where no batch can be.
+    fn header(&mut self) -> Result<Option<RecordBatchHeader>, DiskError> {
         if !self.fill(HEADER_BYTES)? {
             return Ok(None);
         }
-        let Ok(header) = RecordBatchHeader::read(&self.buffer) else {
-            return Ok(None);
-        };
+        let header = RecordBatchHeader::read(&self.buffer).ok();
+        Ok(header.filter(|header| header.last_offset_delta >= 0))
+    }
+
+    /// Returns the bytes of the batch that begins with the header, unchecked; `None` if the file ends before it.
+    fn batch(&mut self, header: &RecordBatchHeader) -> Result<Option<Bytes>, DiskError> {
         let size = header.size_bytes();
-        if header.last_offset_delta < 0 || !self.fill(size)? {
+        if !self.fill(size)? {
             return Ok(None);
         }
         self.position += size as u64;
         Ok(Some(self.buffer.split_to(size)))
+    }
+
+    /// Goes on behind the batch that begins with the header.
+    fn skip(&mut self, header: &RecordBatchHeader) {
+        let size = header.size_bytes();
+        self.position += size as u64;
+        self.buffer.advance(size.min(self.buffer.len()));
     }
 
     /// Makes the buffer hold at least so many bytes; tells whether the file has them.
@@ -117,9 +119,8 @@ impl Pieces<'_> {
         if there < needed {
             return Ok(false);
         }
-        self.buffer =
-            self.disk
-                .read(self.file, self.position, needed.max(PIECE_BYTES).min(there))?;
+        let length = needed.max(PIECE_BYTES).min(there);
+        self.buffer = self.disk.read(self.file, self.position, length)?;
         Ok(self.buffer.len() >= needed)
     }
 }

@@ -14,9 +14,6 @@ use crate::log::TopicPartition;
 /// The most files kept open between groups; those that the last group did not use are closed first.
 const OPEN_FILES_MAX: usize = 4096;
 
-/// The process, or the machine, has no descriptor left.
-const NO_DESCRIPTORS: [i32; 2] = [24, 23];
-
 /// A disk and the segments that are open on it for writing.
 pub struct StepRunner {
     disk: Arc<dyn Disk>,
@@ -161,7 +158,7 @@ impl StepRunner {
         let path = self.layout.segment(partition, segment);
         let file = match self.disk.open(&path, mode) {
             // Sockets may have taken the descriptors; opening a file again stores nothing twice.
-            Err(DiskError::Failed { errno, .. }) if NO_DESCRIPTORS.contains(&errno) => {
+            Err(DiskError::TooManyFiles) => {
                 self.close_idle();
                 self.disk.open(&path, mode)?
             }
