@@ -1,4 +1,4 @@
-"""The table of docs/clients.md: which versions of which API each client used, and what the broker offers.
+"""API versions: the table of docs/clients.md, which says what each client used, and what Keylane's codec decodes.
 
 The table is a golden file. A client that starts to use something else, or a broker that offers more, changes it, and
 `.ci/clients/run` fails until the table is written anew with `.ci/clients/run --record` and read by a person.
@@ -6,11 +6,23 @@ The table is a golden file. A client that starts to use something else, or a bro
 
 import difflib
 import pathlib
+import re
 
 from relay import API_NAMES
 
 BEGIN = "<!-- The table below is written by `.ci/clients/run --record`. -->"
 END = "<!-- End of the written table. -->"
+
+CODEC_TABLE = pathlib.Path(__file__).resolve().parents[2] / "protocol" / "src" / "api.rs"
+
+
+def decoded_versions() -> dict[int, tuple[int, int]]:
+    """Returns the lowest and highest version of every API that Keylane decodes, read from the codec's own table."""
+    source = CODEC_TABLE.read_text()
+    keys = {name: int(key) for name, key in re.findall(r"^    (\w+) = (\d+),$", source, re.MULTILINE)}
+    rows = re.findall(r'api\(ApiKey::(\w+), "\w+", \[(\d+), (\d+)\]', source)
+    assert rows, f"the table in {CODEC_TABLE} is written in another way than this reads"
+    return {keys[name]: (int(lowest), int(highest)) for name, lowest, highest in rows}
 
 
 def table(offered: dict[int, tuple[int, int]], used: dict[str, dict[int, set[int]]]) -> str:
