@@ -7,9 +7,12 @@ mod sums;
 mod topic;
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+
+use rustix::fs::syncfs;
 
 pub use self::error::BenchError;
 pub(crate) use self::error::{load_error, machine};
@@ -27,14 +30,17 @@ use crate::report::ScenarioReport;
 use crate::scenario::Scenario;
 use crate::workload::Workload;
 
-/// How long each probe runs, before the slots and after them.
-const PROBE: Duration = Duration::from_millis(400);
+/// How long a lone fdatasync is measured, before each slot and after the last.
+const PROBE_SYNC: Duration = Duration::from_millis(250);
+
+/// How long a round trip is measured, likewise.
+const PROBE_TRIP: Duration = Duration::from_millis(50);
 
 /// What a record of one KiB is on the wire with request and batch around it, about.
 const OVERHEAD_BYTES: usize = 160;
 
 /// The least and the most bytes that a null broker's file has.
-const NULL_FILE_BYTES: [u64; 2] = [128 << 20, 2 << 30];
+const NULL_FILE_BYTES: [u64; 2] = [128 << 20, 1 << 30];
 
 /// Measures scenarios, one after the other.
 #[derive(Debug)]
@@ -80,7 +86,6 @@ impl Measurer<'_> {
     pub fn measure(&self, scenario: &Scenario) -> Result<ScenarioReport, BenchError> {
         let workload = Arc::new(scenario.workload()?);
         let mut sums = Sums::default();
-        self.probe(scenario, &mut sums)?;
         let broker = self.start_broker()?;
         let address = match (&broker, self.connect) {
             (Some(broker), _) => Some(broker.address().to_owned()),
@@ -95,6 +100,8 @@ impl Measurer<'_> {
             None => &[Some(null_mode(scenario)), Some(NullMode::Sink)],
         };
         for (number, slot) in slots.iter().enumerate() {
+            self.settle()?;
+            self.probe(scenario, &mut sums)?;
             match (slot, &address) {
                 (Some(mode), _) => self.null_slot(scenario, &workload, *mode, &mut sums)?,
                 (None, Some(address)) => {
@@ -109,8 +116,17 @@ impl Measurer<'_> {
             broker.stop()?;
             remove(&self.folder.join("broker"))?;
         }
+        self.settle()?;
         self.probe(scenario, &mut sums)?;
         Ok(sums.report(scenario))
+    }
+
+    /// Waits until the disk has done what earlier slots left to do, such as discarding gigabytes of removed files, which
+    /// would be charged to the next slot.
+    fn settle(&self) -> Result<(), BenchError> {
+        let folder = File::open(self.folder);
+        let settled = folder.and_then(|folder| Ok(syncfs(folder)?));
+        settled.map_err(|source| machine("sync the filesystem", source))
     }
 
     fn start_broker(&self) -> Result<Option<Server>, BenchError> {
@@ -214,7 +230,10 @@ impl Measurer<'_> {
             mode,
             folder: data.clone(),
             partitions: scenario.partitions,
-            capacity_bytes: (self.slot_bytes_max + self.slot_bytes_max / 8).clamp(least, most),
+            capacity_bytes: match scenario.pace {
+                Pace::FlatOut => self.slot_bytes_max.clamp(least, most),
+                Pace::Rate(_) | Pace::Closed(_) => least,
+            },
             port: 0,
         };
         let arguments = serde_json::to_string(&arguments)
@@ -278,10 +297,10 @@ impl Measurer<'_> {
         }
         self.progress.note(&format!("{}: probes", scenario.title));
         let bytes = 1024 + OVERHEAD_BYTES;
-        let syncs = probe_fdatasync(self.folder, bytes, PROBE);
+        let syncs = probe_fdatasync(self.folder, bytes, PROBE_SYNC);
         sums.fdatasync
             .add(&syncs.map_err(|source| machine("write and sync a file", source))?);
-        let trips = probe_round_trip(bytes, PROBE);
+        let trips = probe_round_trip(bytes, PROBE_TRIP);
         sums.round_trip
             .add(&trips.map_err(|source| machine("use the loopback interface", source))?);
         Ok(())

@@ -127,7 +127,7 @@ impl Scenario {
             acks: Acks::All,
             durability: Durability::Fsync,
             warm_up: Duration::from_millis(300),
-            duration: Duration::from_millis(1_500),
+            duration: Duration::from_millis(1_200),
             has_probes: false,
         }
     }

@@ -7,15 +7,15 @@ use super::table::decimal;
 use super::{Report, ScenarioReport, Side};
 use crate::latency::LatencySummary;
 
-const WIDTH: f64 = 960.0;
+const WIDTH: f64 = 1000.0;
 const ROW: f64 = 58.0;
 const TOP: f64 = 74.0;
 const BOTTOM: f64 = 44.0;
 const LABEL: f64 = 20.0;
-const BARS: f64 = 300.0;
-const BARS_WIDTH: f64 = 270.0;
-const LATENCY: f64 = 660.0;
-const LATENCY_WIDTH: f64 = 270.0;
+const BARS: f64 = 345.0;
+const BARS_WIDTH: f64 = 290.0;
+const LATENCY: f64 = 690.0;
+const LATENCY_WIDTH: f64 = 280.0;
 const OURS: &str = "#1f6feb";
 const LIMIT: &str = "#9aa4b2";
 
