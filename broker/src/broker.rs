@@ -318,6 +318,7 @@ fn shards(
                 writer: writer.clone(),
                 space: Arc::clone(&maker.space),
                 background: queue.background(),
+                is_full: false,
             };
             (mailbox, task)
         })

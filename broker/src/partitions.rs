@@ -163,7 +163,7 @@ impl PartitionMaker {
         if recovered.cut_bytes > 0 || recovered.removed_segments > 0 {
             info!(
                 topic = %topic.name, partition = id.partition.0, bytes = recovered.cut_bytes,
-                segments = recovered.removed_segments, "what was never acknowledged was cut off"
+                segments = recovered.removed_segments, "reserved space, and what was never acknowledged, was cut off"
             );
         }
         Ok(self.make(id, topic, log, replay.producers))

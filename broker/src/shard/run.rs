@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
+use tracing::{info, warn};
 
 use super::reports::Reports;
 use super::request::ShardRequest;
@@ -21,6 +22,8 @@ pub(crate) struct ShardTask {
     pub writer: WriterHandle,
     pub space: Arc<SpaceBudget>,
     pub background: Background,
+    /// Whether records are refused for want of room, so that it is logged once.
+    pub is_full: bool,
 }
 
 impl ShardTask {
@@ -80,9 +83,7 @@ impl ShardTask {
             }
         }
         self.hand_over(&mut appends).await;
-        if self.space.has_refused() {
-            self.writer.measure_space();
-        }
+        self.watch_space();
         match stopped {
             Some(reply) => {
                 let _ = reply.send(self.shard.take_partitions());
@@ -92,8 +93,28 @@ impl ShardTask {
         }
     }
 
+    /// Has the space measured again after a refusal, and says once that there is none, and once that there is some.
+    fn watch_space(&mut self) {
+        if self.space.has_refused() {
+            self.writer.measure_space();
+            if !self.is_full {
+                warn!(
+                    "the data folder's filesystem is full up to its reserve: records are refused until space is free"
+                );
+            }
+            self.is_full = true;
+        }
+    }
+
     async fn hand_over(&mut self, appends: &mut Vec<Append>) {
-        if !appends.is_empty() && self.writer.append(std::mem::take(appends)).await.is_err() {
+        if appends.is_empty() {
+            return;
+        }
+        if self.is_full && !self.space.has_refused() {
+            info!("there is space for records again");
+            self.is_full = false;
+        }
+        if self.writer.append(std::mem::take(appends)).await.is_err() {
             self.shard.on_offline();
         }
     }
