@@ -164,31 +164,17 @@ impl FromStr for TopicId {
     }
 }
 
-macro_rules! identifier {
-    ($(#[$doc:meta])* $name:ident($inner:ty)) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(pub $inner);
-
-        impl fmt::Display for $name {
-            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.fmt(formatter)
-            }
-        }
-    };
-}
-
-identifier! {
+number! {
     /// Which partition of a topic, counted from 0.
     PartitionIndex(i32)
 }
 
-identifier! {
+number! {
     /// Which broker (1 to 999,999) or router (from 1,000,000); -1 means none.
     BrokerId(i32)
 }
 
-identifier! {
+number! {
     /// The id under which a producer numbers its batches (KIP-98); -1 means none.
     ProducerId(i64)
 }

@@ -3,6 +3,9 @@
 //! Only [`transport`] names tokio. Nothing here reads a clock, draws randomness or opens a socket. Start at
 //! [`message`] for requests and responses, at [`record_batch`] for what is stored.
 
+#[macro_use]
+mod number;
+
 pub mod api;
 pub mod compression;
 pub mod error_code;
