@@ -7,7 +7,7 @@ use keylane_client::Acks;
 use serde::Serialize;
 
 use crate::load::Pace;
-use crate::options::{BenchOptions, Durability};
+use crate::options::{BenchOptions, Durability, Extent};
 use crate::workload::{
     InputError, KeyDistribution, KeySpace, Placement, Rows, STAMP_BYTES, Workload,
 };
@@ -157,12 +157,17 @@ impl Scenario {
         scenario.partitions = options.partitions.unwrap_or(scenario.partitions);
         scenario.producers = options.producers.unwrap_or(scenario.producers);
         scenario.readers = options.readers.unwrap_or(0);
-        scenario.pace = options.rate.map_or(Pace::FlatOut, Pace::Rate);
+        if let Some(rate) = options.rate {
+            scenario.pace = Pace::Rate(rate);
+            // Who sets a rate asks for latency, of which lingering would be a part.
+            scenario.linger = Duration::ZERO;
+        }
         let batch = options.batch_size_bytes;
         scenario.batch_size_bytes = batch.unwrap_or(scenario.batch_size_bytes);
         scenario.acks = options.acks.unwrap_or(Acks::All);
         scenario.durability = options.durability.unwrap_or_default();
         scenario.duration = options.duration.unwrap_or(Duration::from_secs(5));
+        scenario.has_probes = options.extent == Extent::Limit;
         scenario.warm_up = (scenario.duration / 4).min(Duration::from_secs(2));
         scenario
     }

@@ -139,43 +139,46 @@ fn write_aligned(lines: &[Vec<String>], output: &mut dyn Write) -> io::Result<()
 
 fn write_notes(report: &Report, output: &mut dyn Write) -> io::Result<()> {
     writeln!(output)?;
-    if report
-        .scenarios
-        .iter()
-        .any(|found| found.null_broker.is_some())
-    {
+    let mut scenarios = report.scenarios.iter();
+    if scenarios.any(|found| found.null_broker.is_some()) {
         writeln!(
             output,
             "The limit is the null broker (one thread: CRC, one write, one fdatasync, answers) under the same load \
-             in the same run;"
-        )?;
-        writeln!(
-            output,
-            "for one record in flight, latency: a lone fdatasync and a loopback round trip together. \
-             * generator-bound."
+             in the same run.\n* generator-bound: the load generator itself reaches less than 1.3 times the limit."
         )?;
     }
     for scenario in &report.scenarios {
-        if let Some(found) = scenario
-            .cluster
-            .as_ref()
-            .and_then(|side| side.latency_ms.end_to_end)
-        {
-            let null = scenario
-                .null_broker
-                .as_ref()
-                .and_then(|side| side.latency_ms.end_to_end);
-            let null = null.map_or_else(String::new, |null| format!(" (limit {})", latency(&null)));
-            writeln!(
-                output,
-                "{}: until the reader has it, p50 / p99 {} ms{null}",
-                scenario.title,
-                latency(&found)
-            )?;
-        }
+        write_probes(scenario, output)?;
+        write_end_to_end(scenario, output)?;
     }
     for offence in &report.verify.first {
         writeln!(output, "{offence}")?;
     }
     Ok(())
+}
+
+fn write_probes(scenario: &ScenarioReport, output: &mut dyn Write) -> io::Result<()> {
+    let Some((sync, trip)) = scenario.fdatasync_ms.zip(scenario.round_trip_ms) else {
+        return Ok(());
+    };
+    let (title, sync, trip) = (&scenario.title, latency(&sync), latency(&trip));
+    writeln!(
+        output,
+        "{title}: the limit of latency is a lone fdatasync, p50 / p99 {sync} ms, and a loopback round trip, {trip} ms."
+    )
+}
+
+fn write_end_to_end(scenario: &ScenarioReport, output: &mut dyn Write) -> io::Result<()> {
+    let of = |side: Option<&Side>| side.and_then(|side| side.latency_ms.end_to_end);
+    let Some(found) = of(scenario.cluster.as_ref()) else {
+        return Ok(());
+    };
+    let limit = of(scenario.null_broker.as_ref());
+    let limit = limit.map_or_else(String::new, |limit| format!("; limit {}", latency(&limit)));
+    writeln!(
+        output,
+        "{}: until the reader has it, p50 / p99 {} ms{limit}.",
+        scenario.title,
+        latency(&found)
+    )
 }
