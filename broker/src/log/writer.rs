@@ -9,6 +9,9 @@ mod group;
 mod run;
 mod thread;
 
+#[cfg(test)]
+mod tests;
+
 pub use group::{GroupWork, LogWriter, Step, SyncTarget};
 pub use run::{StepRunner, SyncWork, run_group};
 pub use thread::{DurableSink, Writer, WriterHandle, WriterStopped};
