@@ -186,10 +186,9 @@ impl Measurer<'_> {
         sums: &mut Sums,
     ) -> Result<(), BenchError> {
         self.progress.note(&format!("{}: cluster", scenario.title));
-        // A cluster that is not ours may not know the setting.
-        let durability = self.connect.is_none().then_some(scenario.durability);
         let runtime = runtime().map_err(|source| machine("make a runtime", source))?;
-        runtime.block_on(topic::create(plan, durability))?;
+        let may_omit = self.connect.is_some();
+        runtime.block_on(topic::create(plan, scenario.durability, may_omit))?;
         let mut slot = self.run_slot(scenario, plan, process)?;
         self.progress
             .note(&format!("{}: reading back", scenario.title));

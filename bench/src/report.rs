@@ -26,7 +26,7 @@ pub struct Report {
     pub throughput: Throughput,
     /// Of all scenarios together.
     pub verify: Verdict,
-    /// Of the headline.
+    /// Of the headline; until a reader has the record, of the first scenario with readers if the headline has none.
     pub latency_ms: LatencyMs,
     /// Of the headline, by process.
     pub cpu_seconds_per_gb: BTreeMap<String, f64>,
@@ -185,6 +185,12 @@ impl Report {
                     .insert("null_broker".to_owned(), cpu);
             }
         }
+        let sides = self
+            .scenarios
+            .iter()
+            .filter_map(|found| found.cluster.as_ref());
+        let end_to_end = sides.filter_map(|side| side.latency_ms.end_to_end).next();
+        self.latency_ms.end_to_end = self.latency_ms.end_to_end.or(end_to_end);
         if let Some(found) = named(latency) {
             self.limit.latency_p50_ratio = found.limit.latency_p50_ratio;
             self.limit.latency_p99_ratio = found.limit.latency_p99_ratio;

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Barrier;
 use std::time::Duration;
 
-use keylane_client::{ConsumedBatch, Offset, PartitionIndex, Reader, StartAt};
+use keylane_client::{Acks, ConsumedBatch, Offset, PartitionIndex, Reader, StartAt};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::gauge::Gauge;
 use super::{LoadError, LoadPlan, connect};
@@ -17,6 +17,9 @@ use crate::workload::{RecordRead, STAMP_HEADER, Workload};
 
 /// When nothing has come for so long, what is missing is lost.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// When ends have not moved for so long, nothing is on its way.
+const STILL: Duration = Duration::from_millis(500);
 
 /// How long a follower waits before it looks whether the load is over.
 const GLANCE: Duration = Duration::from_millis(50);
@@ -114,13 +117,7 @@ async fn read(
     let mut ends: Option<BTreeMap<PartitionIndex, Offset>> = None;
     loop {
         if ends.is_none() && gauge.is_none_or(Gauge::is_produced) {
-            let listed = reader.end_offsets().await?;
-            ends = Some(
-                listed
-                    .into_iter()
-                    .map(|((_, partition), end)| (partition, end))
-                    .collect(),
-            );
+            ends = Some(end_offsets(plan, &reader).await?);
         }
         if ends.as_ref().is_some_and(|ends| is_at(&reader, ends)) {
             break;
@@ -141,6 +138,27 @@ async fn read(
     }
     found.verifiers.push(verifier);
     Ok(found)
+}
+
+/// Returns where the partitions end. Without acknowledgements records may still be on their way: then the ends must
+/// have stopped moving.
+async fn end_offsets(
+    plan: &LoadPlan,
+    reader: &Reader,
+) -> Result<BTreeMap<PartitionIndex, Offset>, LoadError> {
+    let mut before = None;
+    loop {
+        let listed = reader.end_offsets().await?;
+        let ends: BTreeMap<PartitionIndex, Offset> = listed
+            .into_iter()
+            .map(|((_, partition), end)| (partition, end))
+            .collect();
+        if plan.acks != Acks::None || before.as_ref() == Some(&ends) {
+            return Ok(ends);
+        }
+        before = Some(ends);
+        sleep(STILL).await;
+    }
 }
 
 fn is_at(reader: &Reader, ends: &BTreeMap<PartitionIndex, Offset>) -> bool {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use keylane_client::Acks;
 
 use super::*;
+use crate::embedded::EmbeddedCluster;
 use crate::null_broker::{NullMode, start_for_tests};
 use crate::workload::{KeyDistribution, KeySpace, Placement, Rows, Workload};
 
@@ -83,6 +84,26 @@ fn rows_are_sent_as_often_as_asked_and_measured_from_first_to_last() {
     let outcome = run_and_verify(&plan);
     assert_eq!(outcome.records, crate::flights::ROW_COUNT as u64);
     assert!(outcome.measured < Duration::from_secs(60));
+}
+
+#[test]
+fn with_every_kind_of_acknowledgement_everything_is_read() {
+    for acks in [Acks::None, Acks::Leader, Acks::All] {
+        let cluster = EmbeddedCluster::start_with(|config| config.default_partitions = 3);
+        let cluster = cluster.expect("starts");
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut plan = plan(generated(), Pace::FlatOut, folder.path());
+        plan.address = cluster.address();
+        plan.acks = acks;
+        let runtime = runtime().expect("a runtime");
+        runtime.block_on(async {
+            let client = connect(&plan.address).await.expect("answers");
+            let topic = keylane_client::NewTopic::new("t").partitions(3);
+            client.admin().create_topic(topic).await.expect("created");
+        });
+        run_and_verify(&plan);
+        cluster.stop().expect("ends well");
+    }
 }
 
 #[test]

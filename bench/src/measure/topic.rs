@@ -6,18 +6,24 @@ use super::{BenchError, load_error};
 use crate::load::{LoadError, LoadPlan, connect};
 use crate::options::Durability;
 
-/// Creates the topic of a plan.
+/// Creates the topic of a plan. A cluster that is not ours may not know the setting `durability`, as Apache Kafka does
+/// not; with `may_omit` the topic is then what the cluster makes of it.
 pub(super) async fn create(
     plan: &LoadPlan,
-    durability: Option<Durability>,
+    durability: Durability,
+    may_omit: bool,
 ) -> Result<(), BenchError> {
     let client = connect(&plan.address).await;
     let client = client.map_err(|source| unreachable_cluster(plan, source))?;
-    let mut topic = NewTopic::new(plan.topic.clone()).partitions(plan.workload.partitions());
-    if let Some(durability) = durability {
-        topic = topic.config("durability", durability.name());
+    let admin = client.admin();
+    let topic = NewTopic::new(plan.topic.clone()).partitions(plan.workload.partitions());
+    let durable = topic.clone().config("durability", durability.name());
+    let created = admin.create_topic(durable).await;
+    if created.is_err() && may_omit {
+        admin.create_topic(topic).await?;
+        return Ok(());
     }
-    client.admin().create_topic(topic).await?;
+    created?;
     Ok(())
 }
 
