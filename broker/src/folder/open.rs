@@ -79,7 +79,9 @@ pub enum OpenError {
         source: DiskError,
     },
     /// Something else has the folder's name.
-    #[error("{folder:?} is not a folder: give an empty or a new folder")]
+    #[error(
+        "the data folder {folder:?} cannot be used, it is not a folder: give an empty or a new one"
+    )]
     NotAFolder {
         /// The path.
         folder: PathBuf,
