@@ -1,7 +1,8 @@
 """What the scripts of this folder need from outside, and where they keep it.
 
-Debian's packages are installed where they are missing. Everything else lands in one cache folder outside the repository (`KEYLANE_CI_CACHE`, by default
-`~/.cache/keylane-ci`), is made in a temporary folder and renamed when complete, and is reused by the next run.
+Debian's packages are installed where they are missing. Everything else lands in one cache folder outside the repository
+(`KEYLANE_CI_CACHE`, by default `~/.cache/keylane-ci`), is made in a temporary folder and renamed when complete, and is reused by
+the next run.
 """
 
 import hashlib
