@@ -16,6 +16,7 @@ use keylane_broker::log::recovery::ProducerReplay;
 use keylane_protocol::identifiers::{BrokerId, PartitionIndex, TopicId, TopicName};
 use keylane_protocol::offset::Offset;
 use keylane_protocol::record_batch::RecordBatchHeader;
+use proptest::prelude::*;
 
 const ROOT: &str = "/disks/one/data";
 const MANIFESTS: [&str; 2] = ["manifest.0", "manifest.1"];
@@ -317,4 +318,29 @@ fn the_folder_of_this_machine_is_locked_and_made_like_the_simulated() {
         below.map(|_| ()),
         Err(OpenError::NotAFolder { .. })
     ));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn a_sound_file_that_says_anything_is_refused_without_panic(
+        body in prop::collection::vec(any::<u8>(), 0..300),
+        is_manifest in any::<bool>(),
+    ) {
+        let disk = SimulatedDisk::new(1);
+        let mut folder = open(&disk);
+        folder.create_topic(topic("one")).expect("created");
+        drop(folder);
+        let (names, magic) = match is_manifest {
+            true => (&MANIFESTS[..], b"KEYLANEM"),
+            false => (&["topics"][..], b"KEYLANET"),
+        };
+        for name in names {
+            let contents = checked::encode(Kind { magic, version: 1 }, &body);
+            restore(&disk, &file(name), &contents);
+        }
+        let is_damaged = matches!(refusal(&disk), OpenError::Damaged { .. });
+        prop_assert!(is_damaged);
+    }
 }

@@ -1,6 +1,6 @@
 //! Reads whole batches from a segment and verifies each: header, checksum and that offsets go on without a gap.
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use keylane_protocol::offset::Offset;
 use keylane_protocol::record_batch::{
     HEADER_BYTES, RecordBatch, RecordBatchError, RecordBatchHeader,
@@ -56,167 +56,147 @@ pub enum ReadError {
 /// # Errors
 /// When the disk fails, or a batch is damaged before the first good one wanted; damage behind good ones ends the answer.
 pub fn read_batches(disk: &dyn Disk, file: &File, range: &ReadRange) -> Result<Bytes, ReadError> {
-    let mut position = range.position;
-    let mut length = range.bytes_max.max(READ_BYTES_MIN);
-    loop {
-        let buffer = read(disk, file, position, range.end_position, length)?;
-        match choose(&buffer, position, range)? {
-            Chosen::Batches { start, end } => return Ok(buffer.slice(start..end)),
-            Chosen::Nothing => return Ok(Bytes::new()),
-            // As much as it needs was asked for already: the file is shorter than it was.
-            Chosen::GoOnFrom { at: 0, needed } if needed <= length => {
-                let source = RecordBatchError::Truncated {
-                    needed,
-                    found: buffer.len(),
-                };
-                return Err(ReadError::Damaged { position, source });
-            }
-            Chosen::GoOnFrom { at, needed } => {
-                position += at as u64;
-                length = needed.max(READ_BYTES_MIN);
-            }
-        }
+    if range.offset >= range.end_offset {
+        return Ok(Bytes::new());
     }
+    let mut window = Window {
+        disk,
+        file,
+        position: range.position,
+        end: range.end_position,
+        buffer: Bytes::new(),
+    };
+    let Some(first) = window.find(range)? else {
+        return Ok(Bytes::new());
+    };
+    window.fill(first.size_bytes(), range.bytes_max)?;
+    let length = window.sound_bytes(range)?;
+    Ok(window.buffer.slice(..length))
 }
 
-fn read(
-    disk: &dyn Disk,
-    file: &File,
+/// A part of a segment in memory.
+struct Window<'a> {
+    disk: &'a dyn Disk,
+    file: &'a File,
+    /// Where the buffer begins.
     position: u64,
+    /// Where the segment ends.
     end: u64,
-    length: usize,
-) -> Result<Bytes, DiskError> {
-    let there = usize::try_from(end.saturating_sub(position)).unwrap_or(usize::MAX);
-    disk.read(file, position, length.min(there))
+    buffer: Bytes,
 }
 
-enum Chosen {
-    Batches {
-        start: usize,
-        end: usize,
-    },
-    Nothing,
-    /// The batch at `at` is wanted and needs so many bytes.
-    GoOnFrom {
-        at: usize,
-        needed: usize,
-    },
-}
-
-fn choose(buffer: &Bytes, position: u64, range: &ReadRange) -> Result<Chosen, ReadError> {
-    let mut at = 0;
-    let mut start = None;
-    let mut expected = None;
-    loop {
-        let is_at_end = position + at as u64 >= range.end_position;
-        let next = if is_at_end {
-            None
-        } else {
-            Some(look(buffer, at, position))
-        };
-        let header = match (next, start) {
-            (None, Some(start)) | (Some(Err(_)) | Some(Ok(None)), Some(start)) => {
-                return Ok(Chosen::Batches { start, end: at });
+impl Window<'_> {
+    /// Moves to the first batch that reaches beyond the offset; `None` if the range begins at the segment's end.
+    fn find(&mut self, range: &ReadRange) -> Result<Option<RecordBatchHeader>, ReadError> {
+        let mut expected = None;
+        while self.position < self.end {
+            self.fill(HEADER_BYTES, range.bytes_max)?;
+            let header = self.header_at(0)?;
+            self.check_place(0, &header, expected)?;
+            if header.end_offset() > range.offset {
+                // One that begins behind it hides a batch that is not there: damage is no gap.
+                let is_there = header.base_offset <= range.offset;
+                self.check_place(0, &header, (!is_there).then_some(range.offset))?;
+                return Ok(Some(header));
             }
-            (None, None) => return Ok(Chosen::Nothing),
-            (Some(Err(error)), None) => return Err(error),
-            (Some(Ok(None)), None) if at == 0 && buffer.len() < HEADER_BYTES => {
-                let needed = HEADER_BYTES;
-                let source = RecordBatchError::Truncated {
-                    needed,
-                    found: buffer.len(),
-                };
-                return Err(ReadError::Damaged { position, source });
-            }
-            (Some(Ok(None)), None) => {
-                return Ok(Chosen::GoOnFrom {
-                    at,
-                    needed: READ_BYTES_MIN,
-                });
-            }
-            (Some(Ok(Some(header))), _) => header,
-        };
-        let size = header.size_bytes();
-        let end = at + size;
-        let is_first = start.is_none();
-        if header.end_offset() > range.offset {
-            let is_beyond = header.end_offset() > range.end_offset;
-            let is_too_much = !is_first && end - start.unwrap_or(at) > range.bytes_max;
-            if is_beyond || is_too_much {
-                return Ok(
-                    start.map_or(Chosen::Nothing, |start| Chosen::Batches { start, end: at })
-                );
-            }
-            if end > buffer.len() {
-                return match start {
-                    Some(start) => Ok(Chosen::Batches { start, end: at }),
-                    None if at == 0 => too_long(buffer, position, range, size),
-                    None => Ok(Chosen::GoOnFrom { at, needed: size }),
-                };
-            }
-            if let Err(error) = verify(buffer, at, end, position, expected) {
-                return start.map_or(Err(error), |start| Ok(Chosen::Batches { start, end: at }));
-            }
-            start.get_or_insert(at);
-        } else if end >= buffer.len() {
-            return Ok(Chosen::GoOnFrom {
-                at: end,
-                needed: READ_BYTES_MIN,
-            });
+            expected = Some(header.end_offset());
+            let size = header.size_bytes();
+            self.position += size as u64;
+            self.buffer.advance(size.min(self.buffer.len()));
         }
-        expected = Some(header.end_offset());
-        at = end;
+        match expected {
+            None => Ok(None),
+            // The log says that the offset is in this segment.
+            Some(_) => Err(self.damaged(
+                0,
+                RecordBatchError::Truncated {
+                    needed: HEADER_BYTES,
+                    found: 0,
+                },
+            )),
+        }
     }
-}
 
-/// The first batch is larger than what was read: either there is more to read, or its length is a lie.
-fn too_long(
-    buffer: &Bytes,
-    position: u64,
-    range: &ReadRange,
-    size: usize,
-) -> Result<Chosen, ReadError> {
-    if position + size as u64 > range.end_position {
-        let source = RecordBatchError::Truncated {
-            needed: size,
-            found: buffer.len(),
-        };
-        return Err(ReadError::Damaged { position, source });
+    /// Makes the buffer hold at least `needed` bytes; if it must read, it reads as many as are wanted.
+    fn fill(&mut self, needed: usize, wanted: usize) -> Result<(), ReadError> {
+        if self.buffer.len() >= needed {
+            return Ok(());
+        }
+        let there = usize::try_from(self.end.saturating_sub(self.position)).unwrap_or(usize::MAX);
+        if there >= needed {
+            let length = needed.max(wanted).max(READ_BYTES_MIN).min(there);
+            self.buffer = self.disk.read(self.file, self.position, length)?;
+        }
+        let found = self.buffer.len().min(there);
+        if found < needed {
+            return Err(self.damaged(0, RecordBatchError::Truncated { needed, found }));
+        }
+        Ok(())
     }
-    if buffer.len() >= size {
-        return Ok(Chosen::Nothing);
-    }
-    Ok(Chosen::GoOnFrom {
-        at: 0,
-        needed: size,
-    })
-}
 
-fn look(buffer: &Bytes, at: usize, position: u64) -> Result<Option<RecordBatchHeader>, ReadError> {
-    match buffer.get(at..) {
-        Some(rest) if rest.len() >= HEADER_BYTES => RecordBatchHeader::read(rest)
-            .map(Some)
-            .map_err(|source| ReadError::Damaged {
-                position: position + at as u64,
-                source,
+    /// Returns how many bytes of whole, sound batches that are wanted the buffer begins with.
+    fn sound_bytes(&self, range: &ReadRange) -> Result<usize, ReadError> {
+        let mut length = 0;
+        let mut expected = None;
+        while self.buffer.len() >= length + HEADER_BYTES {
+            let (size, end_offset) = match self.sound_batch(length, expected, range) {
+                Ok(Some(batch)) => batch,
+                Err(error) if length == 0 => return Err(error),
+                Ok(None) | Err(_) => break,
+            };
+            length += size;
+            expected = Some(end_offset);
+        }
+        Ok(length)
+    }
+
+    /// Returns size and end of the batch at a place of the buffer; `None` if it is not wanted, or not all there.
+    fn sound_batch(
+        &self,
+        at: usize,
+        expected: Option<Offset>,
+        range: &ReadRange,
+    ) -> Result<Option<(usize, Offset)>, ReadError> {
+        let header = self.header_at(at)?;
+        self.check_place(at, &header, expected)?;
+        let size = header.size_bytes();
+        let is_too_much = at > 0 && at.saturating_add(size) > range.bytes_max;
+        if is_too_much || self.buffer.len() - at < size {
+            return Ok(None);
+        }
+        let batch = RecordBatch::check_stored(self.buffer.slice(at..at + size))
+            .map_err(|source| self.damaged(at, source))?;
+        let end_offset = batch.header().end_offset();
+        Ok((end_offset <= range.end_offset).then_some((size, end_offset)))
+    }
+
+    fn header_at(&self, at: usize) -> Result<RecordBatchHeader, ReadError> {
+        RecordBatchHeader::read(&self.buffer[at..]).map_err(|source| self.damaged(at, source))
+    }
+
+    fn check_place(
+        &self,
+        at: usize,
+        header: &RecordBatchHeader,
+        expected: Option<Offset>,
+    ) -> Result<(), ReadError> {
+        let found = header.base_offset;
+        match expected {
+            Some(expected) if expected != found => Err(ReadError::Misplaced {
+                position: self.position + at as u64,
+                found,
             }),
-        _ => Ok(None),
+            _ => Ok(()),
+        }
+    }
+
+    fn damaged(&self, at: usize, source: RecordBatchError) -> ReadError {
+        ReadError::Damaged {
+            position: self.position + at as u64,
+            source,
+        }
     }
 }
 
-fn verify(
-    buffer: &Bytes,
-    at: usize,
-    end: usize,
-    position: u64,
-    expected: Option<Offset>,
-) -> Result<(), ReadError> {
-    let position = position + at as u64;
-    let batch = RecordBatch::check_stored(buffer.slice(at..end))
-        .map_err(|source| ReadError::Damaged { position, source })?;
-    let found = batch.header().base_offset;
-    if expected.is_some_and(|expected| expected != found) {
-        return Err(ReadError::Misplaced { position, found });
-    }
-    Ok(())
-}
+#[cfg(test)]
+mod tests;

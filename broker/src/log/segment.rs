@@ -10,6 +10,9 @@ pub const INDEX_INTERVAL_BYTES: u64 = 4096;
 /// The same for segments that take no more batches, of which there may be many: half a MiB of memory for each GiB.
 pub const CLOSED_INDEX_INTERVAL_BYTES: u64 = 32 * 1024;
 
+/// No segment is larger than this, whatever a file says.
+const SEGMENT_BYTES_MAX: u64 = 1 << 40;
+
 /// An entry of a segment's index: a batch begins here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IndexEntry {
@@ -62,11 +65,15 @@ impl Segment {
                 && pair[0].position < pair[1].position
                 && pair[0].max_timestamp_before <= pair[1].max_timestamp_before
         });
+        let offset_count = end_offset.0.checked_sub(base_offset.0)?;
         let is_within = index.last().is_none_or(|last| {
-            u64::from(last.position) < size_bytes
-                && i64::from(last.offset_delta) < end_offset.0 - base_offset.0
+            u64::from(last.position) < size_bytes && i64::from(last.offset_delta) < offset_count
         });
-        let is_sound = is_ordered && is_within && end_offset >= base_offset;
+        let is_possible = base_offset.0 >= 0
+            && offset_count >= 0
+            && end_offset.0 < i64::MAX
+            && size_bytes <= SEGMENT_BYTES_MAX;
+        let is_sound = is_ordered && is_within && is_possible;
         is_sound.then_some(Self {
             base_offset,
             end_offset,

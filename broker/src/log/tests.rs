@@ -1,8 +1,11 @@
 //! Placing batches, rolling segments, finding them again.
 
+use bytes::{BufMut, Bytes, BytesMut};
 use keylane_protocol::offset::{LeaderEpoch, Offset};
+use proptest::prelude::*;
 
 use super::*;
+use crate::folder::checked::checksum;
 
 const SETTINGS: RollSettings = RollSettings {
     segment_bytes_max: 10_000,
@@ -135,5 +138,41 @@ fn an_index_file_gives_the_segment_back() {
             index_file::IndexFile::decode(&contents.slice(..length), segment.base_offset())
                 .is_none()
         );
+    }
+}
+
+/// Returns an index file whose checksum is right, whatever it says.
+fn index_file_saying(body: &[u8], entries: u32, base_offset: i64) -> Bytes {
+    let mut contents = BytesMut::new();
+    contents.put_slice(b"KEYLANEI");
+    contents.put_u32(1);
+    contents.put_u32(entries);
+    contents.put_i64(base_offset);
+    contents.put_slice(body);
+    contents.put_u32(checksum(&contents));
+    contents.freeze()
+}
+
+proptest! {
+    #[test]
+    fn an_index_file_that_says_anything_is_refused_or_makes_a_usable_segment(
+        body in prop::collection::vec(any::<u8>(), 0..200),
+        entries in prop_oneof![0..4_u32, any::<u32>()],
+        base_offset in prop_oneof![0..10_i64, any::<i64>()],
+        (offset, timestamp, byte) in (any::<i64>(), any::<i64>(), any::<u64>()),
+    ) {
+        let contents = index_file_saying(&body, entries, base_offset);
+        let decoded = index_file::IndexFile::decode(&contents, Offset(base_offset));
+        if let Some(read) = decoded {
+            let mut segment = read.segment;
+            segment.close();
+            let _ = segment.offset_before(byte);
+            let end = segment.end_offset();
+            let log = Log::recovered(vec![segment], LeaderEpoch(0), Vec::new());
+            let _ = log.size_bytes();
+            let _ = log.locate(Offset(offset));
+            let _ = log.locate(Offset(end.0 - 1));
+            let _ = log.locate_timestamp(timestamp);
+        }
     }
 }
