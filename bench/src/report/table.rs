@@ -95,12 +95,13 @@ fn pair(first: f64, second: f64) -> String {
     format!("{} / {}", decimal(first), decimal(second))
 }
 
-/// Returns a number with three digits that matter, or all before the point.
+/// Returns a number with two or three digits that matter, or all before the point.
 pub(super) fn decimal(number: f64) -> String {
     match number {
         number if number >= 100.0 => grouped(number),
         number if number >= 10.0 => format!("{number:.1}"),
-        number => format!("{number:.2}"),
+        number if number >= 0.1 => format!("{number:.2}"),
+        number => format!("{number:.4}"),
     }
 }
 
