@@ -21,6 +21,9 @@ const MEMORY_BYTES_MIN: usize = 4 * 1024 * 1024;
 /// The most memory of a producer.
 const MEMORY_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// The share of a load's bytes that its warm-up may use, so that some are left to be measured.
+const WARM_UP_SHARE: u64 = 4;
+
 /// Returns a producer that is ready to send.
 pub(super) async fn connect(plan: &LoadPlan) -> Result<Producer, LoadError> {
     let client = super::connect(&plan.address).await?;
@@ -55,6 +58,7 @@ pub(super) async fn run(
         sequence: 0,
         end: plan.workload.count(stream).unwrap_or(u64::MAX),
         bytes_left: plan.bytes_max / u64::from(plan.producers),
+        warm_up_bytes_left: plan.bytes_max / u64::from(plan.producers) / WARM_UP_SHARE,
         record: RecordToSend::default(),
     };
     let pacer = Pacer::new()?;
@@ -65,7 +69,7 @@ pub(super) async fn run(
             let schedule = Schedule::new(window.load_ns, rate, plan.producers, stream);
             sending.run_open(Some(schedule), &pacer, gauge).await?
         }
-        Pace::Closed(records) => sending.run_closed(records, gauge).await?,
+        Pace::Closed(records) => sending.run_closed(records, &pacer, gauge).await?,
     };
     settled.sent.count = sending.sequence;
     settled.bytes_sent = plan.bytes_max / u64::from(plan.producers) - sending.bytes_left;
@@ -83,12 +87,21 @@ struct Sending<'a> {
     sequence: u64,
     end: u64,
     bytes_left: u64,
+    warm_up_bytes_left: u64,
     record: RecordToSend,
 }
 
 impl Sending<'_> {
     fn is_over(&self, now_ns: u64) -> bool {
         now_ns >= self.window.end_ns || self.sequence >= self.end || self.bytes_left == 0
+    }
+
+    /// Waits for measuring to begin once the warm-up has used its share of the bytes.
+    async fn save_bytes(&mut self, pacer: &Pacer) -> Result<(), LoadError> {
+        if self.warm_up_bytes_left == 0 {
+            pacer.sleep_until(self.window.start_ns).await?;
+        }
+        Ok(())
     }
 
     /// Sends on a schedule, or without one as fast as memory permits.
@@ -100,6 +113,9 @@ impl Sending<'_> {
     ) -> Result<Settled, LoadError> {
         let mut settler = Settler::new(self.stream, self.window, Arc::clone(gauge));
         loop {
+            if schedule.is_none() {
+                self.save_bytes(pacer).await?;
+            }
             let due_ns = match schedule {
                 None => monotonic_ns(),
                 Some(schedule) => schedule.due_ns(self.sequence),
@@ -119,10 +135,16 @@ impl Sending<'_> {
     }
 
     /// Sends a number of records, waits for all of them, and goes on.
-    async fn run_closed(&mut self, records: u32, gauge: &Gauge) -> Result<Settled, LoadError> {
+    async fn run_closed(
+        &mut self,
+        records: u32,
+        pacer: &Pacer,
+        gauge: &Gauge,
+    ) -> Result<Settled, LoadError> {
         let mut settled = Settled::new(self.stream, self.window);
         let mut group: Vec<Pending> = Vec::new();
         loop {
+            self.save_bytes(pacer).await?;
             let due_ns = monotonic_ns();
             if self.is_over(due_ns) {
                 return Ok(settled);
@@ -168,6 +190,7 @@ impl Sending<'_> {
         let receipt = self.producer.send(outgoing).await?;
         let bytes = (record.key.len() + record.value.len()) as u64;
         self.bytes_left = self.bytes_left.saturating_sub(bytes);
+        self.warm_up_bytes_left = self.warm_up_bytes_left.saturating_sub(bytes);
         self.sequence += 1;
         Ok(Pending {
             receipt,

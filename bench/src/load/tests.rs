@@ -57,6 +57,16 @@ fn flat_out_everything_is_acknowledged_and_read() {
 }
 
 #[test]
+fn a_warm_up_leaves_bytes_to_be_measured() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut plan = plan(generated(), Pace::FlatOut, folder.path());
+    plan.bytes_max = 256 * 1024;
+    plan.warm_up = Duration::from_millis(500);
+    let outcome = run_and_verify(&plan);
+    assert!(outcome.bytes > plan.bytes_max / 2, "{}", outcome.bytes);
+}
+
+#[test]
 fn an_open_loop_sends_at_its_rate() {
     let folder = tempfile::tempdir().expect("a folder");
     let outcome = run_and_verify(&plan(generated(), Pace::Rate(2_000), folder.path()));
