@@ -8,10 +8,12 @@ pub mod checked;
 pub mod layout;
 mod manifest;
 mod open;
+mod open_error;
+mod settle;
 mod topics_file;
 
 pub use manifest::{ClusterId, FolderId, HostedState, HostedTopic, Manifest};
-pub use open::OpenError;
+pub use open_error::OpenError;
 pub use topics_file::{StoredTopic, TopicsFile};
 
 use std::path::{Path, PathBuf};

@@ -9,6 +9,7 @@
 //! ```
 
 pub mod index_file;
+mod proof;
 pub mod read;
 pub mod recovery;
 pub mod segment;

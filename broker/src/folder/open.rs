@@ -1,101 +1,21 @@
 //! Opens a data folder: refuses what is not its own, ends the previous incarnation, finishes what a crash left undone.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use keylane_protocol::identifiers::BrokerId;
 
 use super::checked::{CHECKED_FILE_BYTES_MAX, Unsound};
-use super::layout::{Layout, parse_segment_name};
-use super::manifest::{HostedState, HostedTopic, Manifest};
+use super::layout::Layout;
+use super::manifest::Manifest;
+use super::open_error::OpenError;
+use super::settle::Settling;
 use super::topics_file::TopicsFile;
 use super::{
-    DataFolder, FreshIds, LOCK_NAME, LOGS_NAME, MANIFEST_NAMES, TOPICS_NAME, remove_topic_files,
-    write_manifest,
+    DataFolder, FreshIds, LOCK_NAME, LOGS_NAME, MANIFEST_NAMES, TOPICS_NAME, write_manifest,
 };
-use crate::disk::{Disk, DiskError, OpenMode, read_small, replace_small};
-
-/// Why a data folder cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum OpenError {
-    /// Another process uses the folder.
-    #[error(
-        "the data folder {folder:?} is in use by another process: stop it, or give this broker a folder of its own"
-    )]
-    Locked {
-        /// The folder.
-        folder: PathBuf,
-    },
-    /// The folder holds other files.
-    #[error(
-        "{folder:?} is neither empty nor a Keylane data folder (it holds {entry:?}): give an empty or a new folder"
-    )]
-    NotADataFolder {
-        /// The folder.
-        folder: PathBuf,
-        /// The first file that does not belong.
-        entry: String,
-    },
-    /// The folder belongs to another broker.
-    #[error(
-        "the data folder {folder:?} belongs to broker {found}, not to broker {expected}: start with --id {found}, or give another folder"
-    )]
-    OtherBroker {
-        /// The folder.
-        folder: PathBuf,
-        /// Whose it is.
-        found: BrokerId,
-        /// Who asked.
-        expected: BrokerId,
-    },
-    /// A later version of Keylane wrote the folder.
-    #[error(
-        "{file:?} has format version {version}, which this version of Keylane does not know: use the newer Keylane that wrote it"
-    )]
-    Newer {
-        /// The file.
-        file: PathBuf,
-        /// Its version.
-        version: u32,
-    },
-    /// A file without which the folder cannot be understood is damaged or missing.
-    #[error(
-        "{file:?} is damaged or missing, and the folder holds records: restore the file from a backup; nothing was changed"
-    )]
-    Damaged {
-        /// The file.
-        file: PathBuf,
-    },
-    /// The folder, or something in it, may not be read or written.
-    #[error(
-        "the data folder {folder:?} cannot be used ({source}): let the user that runs the broker read and write it, or give another folder"
-    )]
-    NotPermitted {
-        /// The folder.
-        folder: PathBuf,
-        /// What the disk reports.
-        #[source]
-        source: DiskError,
-    },
-    /// Something else has the folder's name.
-    #[error(
-        "the data folder {folder:?} cannot be used, it is not a folder: give an empty or a new one"
-    )]
-    NotAFolder {
-        /// The path.
-        folder: PathBuf,
-    },
-    /// The disk failed.
-    #[error("the data folder {folder:?} cannot be used: {source}")]
-    Disk {
-        /// The folder.
-        folder: PathBuf,
-        /// What the disk reports.
-        #[source]
-        source: DiskError,
-    },
-}
+use crate::disk::{Disk, DiskError, read_small, replace_small};
 
 /// A folder that is being opened.
 struct Opening<'a> {
@@ -149,7 +69,11 @@ pub(super) fn open(
         }
         // The process before may have ended between renaming the topics file, which is believed now, and syncing that.
         opening.disk.sync_folder(root)?;
-        opening.settle(&mut manifest, &topics)
+        let settling = Settling {
+            disk: opening.disk,
+            layout: &opening.layout,
+        };
+        settling.settle(&mut manifest, &topics)
     };
     let orphans = begin().map_err(opening.failed())?;
     let layout = opening.layout;
@@ -308,102 +232,5 @@ impl Opening<'_> {
             .read(TOPICS_NAME)?
             .ok_or_else(|| self.unsound(TOPICS_NAME, Unsound::Damaged))?;
         TopicsFile::decode(&contents).map_err(|unsound| self.unsound(TOPICS_NAME, unsound))
-    }
-
-    /// Finishes or takes back what a crash interrupted; returns topics whose records nobody claims.
-    fn settle(
-        &self,
-        manifest: &mut Manifest,
-        topics: &TopicsFile,
-    ) -> Result<Vec<HostedTopic>, DiskError> {
-        let mut orphans = Vec::new();
-        let mut kept = Vec::new();
-        let mut has_changed = false;
-        // The topics file decides; a manifest that lost a topic is an old copy beside a damaged newer one.
-        for topic in &topics.topics {
-            if manifest.topics.iter().all(|hosted| hosted.id != topic.id) {
-                manifest.topics.push(HostedTopic {
-                    id: topic.id,
-                    name: topic.name.clone(),
-                    state: HostedState::Hosted,
-                    partition_count: topic.partition_count,
-                });
-                has_changed = true;
-            }
-        }
-        for mut hosted in std::mem::take(&mut manifest.topics) {
-            let exists = topics.topics.iter().any(|topic| topic.id == hosted.id);
-            match (hosted.state, exists) {
-                (HostedState::Hosted, true) => kept.push(hosted),
-                (HostedState::Deleting, true) => {
-                    hosted.state = HostedState::Hosted;
-                    has_changed = true;
-                    kept.push(hosted);
-                }
-                (HostedState::Hosted, false) if self.has_records(&hosted)? => {
-                    orphans.push(hosted.clone());
-                    kept.push(hosted);
-                }
-                (_, false) => {
-                    remove_topic_files(self.disk, &self.layout, hosted.id)?;
-                    has_changed = true;
-                }
-            }
-        }
-        manifest.topics = kept;
-        self.remove_unfinished(manifest)?;
-        if has_changed {
-            manifest.sequence += 1;
-            write_manifest(self.disk, self.root, manifest)?;
-        }
-        Ok(orphans)
-    }
-
-    /// Removes empty folders of topics whose creation did not get as far as the manifest.
-    fn remove_unfinished(&self, manifest: &Manifest) -> Result<(), DiskError> {
-        for entry in self.disk.list(&self.layout.logs())? {
-            let folder = self.layout.logs().join(&entry.name);
-            let is_hosted = manifest
-                .topics
-                .iter()
-                .any(|topic| self.layout.topic(topic.id) == folder);
-            if is_hosted || !entry.is_folder {
-                continue;
-            }
-            let partitions = self.disk.list(&folder)?;
-            let mut is_empty = true;
-            for partition in &partitions {
-                is_empty &= partition.is_folder
-                    && self.disk.list(&folder.join(&partition.name))?.is_empty();
-            }
-            if is_empty {
-                for partition in partitions {
-                    self.disk.remove_folder(&folder.join(partition.name))?;
-                }
-                self.disk.remove_folder(&folder)?;
-                self.disk.sync_folder(&self.layout.logs())?;
-            }
-        }
-        Ok(())
-    }
-
-    fn has_records(&self, topic: &HostedTopic) -> Result<bool, DiskError> {
-        let folder = self.layout.topic(topic.id);
-        let partitions = match self.disk.list(&folder) {
-            Err(DiskError::NotFound) => return Ok(false),
-            partitions => partitions?,
-        };
-        for partition in partitions.iter().filter(|partition| partition.is_folder) {
-            let path = folder.join(&partition.name);
-            for entry in self.disk.list(&path)? {
-                if parse_segment_name(&entry.name).is_some() {
-                    let file = self.disk.open(&path.join(&entry.name), OpenMode::Read)?;
-                    if self.disk.size(&file)? > 0 {
-                        return Ok(true);
-                    }
-                }
-            }
-        }
-        Ok(false)
     }
 }

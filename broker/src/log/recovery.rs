@@ -8,6 +8,8 @@
 
 mod walk;
 
+pub use super::proof::seal;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -15,10 +17,11 @@ use bytes::Bytes;
 use keylane_protocol::offset::{LeaderEpoch, Offset};
 use keylane_protocol::record_batch::RecordBatchHeader;
 
-use super::index_file::{INDEX_FILE_BYTES_MAX, IndexFile};
+use super::index_file::IndexFile;
+use super::proof::read_index;
 use super::segment::Segment;
 use super::{DamagedRange, Log};
-use crate::disk::{Disk, DiskError, File, OpenMode, read_small, replace_small};
+use crate::disk::{Disk, DiskError, File, OpenMode};
 use crate::folder::layout::{index_name, parse_index_name, parse_segment_name, segment_name};
 use walk::{walk_checked, walk_headers};
 
@@ -94,61 +97,6 @@ pub fn recover(
     recovery.remove(gone)?;
     recovery.prove_closed(&candidates);
     Ok(recovery.finish(gone.len()))
-}
-
-/// Writes the index file of a segment that takes no more batches, or none before the next start, and cuts off what was
-/// reserved behind them. Everything up to its end is synced first, so that an index file also proves all segments before
-/// its own.
-///
-/// # Errors
-/// When the disk fails; the old index file, if there was one, is then still sound.
-pub fn seal(
-    disk: &dyn Disk,
-    folder: &Path,
-    segment: &Segment,
-    last_leader_epoch: LeaderEpoch,
-    producers: &[u8],
-) -> Result<(), DiskError> {
-    let file = disk.open(
-        &folder.join(segment_name(segment.base_offset())),
-        OpenMode::Write,
-    )?;
-    // What was reserved ahead would make the next start look for batches there.
-    if disk.size(&file)? > segment.size_bytes() {
-        disk.set_length(&file, segment.size_bytes())?;
-    }
-    disk.sync(&file)?;
-    let mut earlier: Vec<Offset> = disk
-        .list(folder)?
-        .iter()
-        .filter_map(|entry| parse_segment_name(&entry.name))
-        .filter(|base_offset| *base_offset < segment.base_offset())
-        .collect();
-    let mut next = segment.base_offset();
-    earlier.sort();
-    for base_offset in earlier.into_iter().rev() {
-        // One from a clean stop may prove less than the segment has become since.
-        let proof = read_index(disk, folder, base_offset);
-        if proof.is_some_and(|proof| proof.segment.end_offset() == next) {
-            break;
-        }
-        sync_segment(disk, folder, base_offset)?;
-        next = base_offset;
-    }
-    let contents = IndexFile::encode(segment, last_leader_epoch, producers);
-    replace_small(disk, folder, &index_name(segment.base_offset()), contents)
-}
-
-fn sync_segment(disk: &dyn Disk, folder: &Path, base_offset: Offset) -> Result<(), DiskError> {
-    let file = disk.open(&folder.join(segment_name(base_offset)), OpenMode::Write)?;
-    disk.sync(&file)
-}
-
-/// Returns what the index file of a segment says, if it is sound: a cache that cannot be read is no cache.
-fn read_index(disk: &dyn Disk, folder: &Path, base_offset: Offset) -> Option<IndexFile> {
-    let path = folder.join(index_name(base_offset));
-    let contents = read_small(disk, &path, INDEX_FILE_BYTES_MAX).ok()?;
-    IndexFile::decode(&contents, base_offset)
 }
 
 fn candidates(disk: &dyn Disk, folder: &Path) -> Result<Vec<Candidate>, DiskError> {

@@ -6,15 +6,18 @@
 //! nobody knows what the disk holds then, and nothing is acknowledged or written after it.
 
 mod group;
+mod reservation;
 mod run;
 mod thread;
+mod work;
 
 #[cfg(test)]
 mod tests;
 
-pub use group::{GroupWork, LogWriter, Step, SyncTarget};
+pub use group::LogWriter;
 pub use run::{StepRunner, SyncWork, run_group};
 pub use thread::{DurableSink, Writer, WriterHandle, WriterStopped};
+pub use work::{GroupWork, Step, SyncTarget};
 
 use bytes::Bytes;
 use keylane_protocol::offset::Offset;

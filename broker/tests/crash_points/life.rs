@@ -200,9 +200,6 @@ impl Life {
             let is_damaged = !recovered.log.damaged().is_empty();
             assert!(!is_damaged || self.expects_damage, "a crash is no rot");
             assert!(seen.next == end || is_damaged, "all batches are shown");
-            let active = recovered.log.active();
-            self.writer
-                .on_recovered(partition, active.base_offset(), active.size_bytes());
             self.logs.insert(partition, recovered.log);
         }
         Ok(())

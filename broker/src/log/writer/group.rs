@@ -6,115 +6,10 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use keylane_protocol::offset::Offset;
 
+use super::reservation::ActiveSegment;
+use super::work::{GroupWork, Step, SyncTarget};
 use super::{Append, Durability, DurableEnd};
 use crate::log::TopicPartition;
-
-/// The first reservation of a segment: idle partitions cost little.
-const CHUNK_BYTES_MIN: u64 = 64 * 1024;
-/// The largest reservation: busy segments change their size rarely.
-const CHUNK_BYTES_MAX: u64 = 16 * 1024 * 1024;
-/// A new segment reserves at most this part of what the one before it grew to.
-const CHUNK_DIVISOR: u64 = 4;
-
-/// One thing to do; the steps of a group are done in order.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// Create the segment's file.
-    Create {
-        /// The partition.
-        partition: TopicPartition,
-        /// The segment.
-        segment: Offset,
-    },
-    /// Reserve a range of the segment's file, if the disk has the room: writing does not depend on it.
-    Allocate {
-        /// The partition.
-        partition: TopicPartition,
-        /// The segment.
-        segment: Offset,
-        /// The first byte.
-        at: u64,
-        /// How many bytes.
-        length: u64,
-    },
-    /// Write consecutive batches.
-    Write {
-        /// The partition.
-        partition: TopicPartition,
-        /// The segment.
-        segment: Offset,
-        /// The first byte.
-        at: u64,
-        /// Prefixes and rests in turn.
-        slices: Vec<Bytes>,
-    },
-    /// Give back what was reserved beyond the end of a segment that takes no more batches.
-    Cut {
-        /// The partition.
-        partition: TopicPartition,
-        /// The segment.
-        segment: Offset,
-        /// Its size.
-        length: u64,
-    },
-}
-
-/// Something to make durable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SyncTarget {
-    /// A segment's bytes.
-    Segment {
-        /// The partition.
-        partition: TopicPartition,
-        /// The segment.
-        segment: Offset,
-    },
-    /// The creation of segments.
-    Folder {
-        /// The partition.
-        partition: TopicPartition,
-    },
-}
-
-/// What makes a group durable.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct GroupWork {
-    /// To be done one after the other.
-    pub steps: Vec<Step>,
-    /// To be made durable after all steps, in any order.
-    pub syncs: Vec<SyncTarget>,
-    /// Segments that take no more batches: their files are closed after that.
-    pub closes: Vec<(TopicPartition, Offset)>,
-}
-
-/// What the writer knows of a partition's active segment.
-#[derive(Clone, Copy, Debug)]
-struct ActiveSegment {
-    base_offset: Offset,
-    written_end: u64,
-    allocated_end: u64,
-    next_chunk: u64,
-}
-
-impl ActiveSegment {
-    fn new(base_offset: Offset, size_bytes: u64) -> Self {
-        Self {
-            base_offset,
-            written_end: size_bytes,
-            allocated_end: size_bytes,
-            next_chunk: CHUNK_BYTES_MIN,
-        }
-    }
-
-    /// Returns the segment that follows this one: a busy partition begins it with large chunks.
-    fn next(self, base_offset: Offset) -> Self {
-        let largest = (self.written_end / CHUNK_DIVISOR).next_power_of_two();
-        Self {
-            next_chunk: self.next_chunk.min(largest).max(CHUNK_BYTES_MIN),
-            ..Self::new(base_offset, 0)
-        }
-    }
-}
 
 /// What a group does to one partition.
 #[derive(Debug)]
@@ -149,12 +44,6 @@ pub struct LogWriter {
 }
 
 impl LogWriter {
-    /// Makes known a partition whose active segment exists on disk with so many bytes.
-    pub fn on_recovered(&mut self, partition: TopicPartition, segment: Offset, size_bytes: u64) {
-        self.active
-            .insert(partition, ActiveSegment::new(segment, size_bytes));
-    }
-
     /// Forgets a partition that is being deleted; nothing of it waits or is under way.
     pub fn on_deleted(&mut self, partition: TopicPartition) {
         assert!(!self.waiting.contains_key(&partition) && !self.under_way.contains_key(&partition));
@@ -251,7 +140,11 @@ impl LogWriter {
             for write in &mut group.writes {
                 let segment = write.segment;
                 creates |= write.is_new;
-                let active = activate(&mut self.active, partition, segment);
+                // One not known was found on disk; recovery has cut it to where the first append begins.
+                let active = self
+                    .active
+                    .entry(partition)
+                    .or_insert_with(|| ActiveSegment::new(segment, write.at));
                 prepare(
                     active,
                     partition,
@@ -329,20 +222,6 @@ fn add_write(partition: TopicPartition, write: &mut SegmentWrite, steps: &mut Ve
     }
 }
 
-fn activate(
-    active: &mut BTreeMap<TopicPartition, ActiveSegment>,
-    partition: TopicPartition,
-    segment: Offset,
-) -> &mut ActiveSegment {
-    let known = active
-        .entry(partition)
-        .or_insert_with(|| ActiveSegment::new(segment, 0));
-    if known.base_offset != segment {
-        *known = known.next(segment);
-    }
-    known
-}
-
 /// Adds what must be done before the write.
 fn prepare(
     active: &mut ActiveSegment,
@@ -355,24 +234,20 @@ fn prepare(
     if write.is_new {
         steps.push(Step::Create { partition, segment });
     }
+    active.go_on_with(segment);
     let end = write.at + write.length;
-    if end > active.allocated_end && write.closes_at.is_none() {
-        let needed = end - active.allocated_end;
-        let length = needed.next_multiple_of(active.next_chunk);
-        if length - needed <= *ahead_bytes_left {
-            *ahead_bytes_left -= length - needed;
-            steps.push(Step::Allocate {
-                partition,
-                segment,
-                at: active.allocated_end,
-                length,
-            });
-            active.allocated_end += length;
-            active.next_chunk = (active.next_chunk * 2).min(CHUNK_BYTES_MAX);
-        } else {
-            active.next_chunk = CHUNK_BYTES_MIN;
-        }
+    // A segment that ends is cut to its size at once.
+    let reserved = match write.closes_at {
+        None => active.reserve(end, ahead_bytes_left),
+        Some(_) => None,
+    };
+    if let Some((at, length)) = reserved {
+        steps.push(Step::Allocate {
+            partition,
+            segment,
+            at,
+            length,
+        });
     }
-    active.allocated_end = active.allocated_end.max(end);
-    active.written_end = end;
+    active.written(end, reserved.map(|(_, length)| length));
 }

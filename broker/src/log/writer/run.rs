@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ahash::AHashMap;
 use keylane_protocol::offset::Offset;
 
-use super::group::{GroupWork, LogWriter, Step, SyncTarget};
+use super::{GroupWork, LogWriter, Step, SyncTarget};
 use crate::disk::{Disk, DiskError, File, OpenMode};
 use crate::folder::layout::Layout;
 use crate::log::TopicPartition;

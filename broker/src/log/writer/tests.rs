@@ -74,8 +74,6 @@ fn allocated(work: &GroupWork) -> Vec<(u64, u64)> {
 #[test]
 fn what_waits_becomes_one_write_and_one_sync_for_each_segment() {
     let mut writer = LogWriter::default();
-    writer.on_recovered(partition(0), Offset(0), 500);
-    writer.on_recovered(partition(1), Offset(0), 0);
     for position in [500, 600, 700] {
         writer.on_append(append(0, 0, position));
     }
@@ -95,7 +93,6 @@ fn what_waits_becomes_one_write_and_one_sync_for_each_segment() {
 #[test]
 fn what_arrives_while_a_group_is_under_way_forms_the_next() {
     let mut writer = LogWriter::default();
-    writer.on_recovered(partition(0), Offset(0), 0);
     writer.on_append(append(0, 0, 0));
     writer.begin_group(AHEAD);
     writer.on_append(append(0, 0, 100));
@@ -108,7 +105,6 @@ fn what_arrives_while_a_group_is_under_way_forms_the_next() {
 #[test]
 fn a_segment_that_ends_is_cut_synced_and_closed_with_the_group_that_begins_the_next() {
     let mut writer = LogWriter::default();
-    writer.on_recovered(partition(0), Offset(0), 100);
     writer.on_append(append(0, 0, 100));
     let mut first = append(0, 2, 0);
     first.closed = Some(ClosedSegment {
@@ -130,7 +126,6 @@ fn a_segment_that_ends_is_cut_synced_and_closed_with_the_group_that_begins_the_n
 #[test]
 fn a_segment_that_ended_before_the_group_is_still_cut_and_synced() {
     let mut writer = LogWriter::default();
-    writer.on_recovered(partition(0), Offset(0), 200);
     let mut first = append(0, 2, 0);
     first.closed = Some(ClosedSegment {
         base_offset: Offset(0),
@@ -163,7 +158,6 @@ fn page_cache_topics_are_not_synced_but_the_names_of_their_segments_are() {
 #[test]
 fn reservations_double_and_are_left_out_where_there_is_no_room() {
     let mut writer = LogWriter::default();
-    writer.on_recovered(partition(0), Offset(0), 0);
     let mut position = 0;
     let mut reserved = Vec::new();
     for _ in 0..4000 {
@@ -175,7 +169,7 @@ fn reservations_double_and_are_left_out_where_there_is_no_room() {
     let kibibytes = |at: u64, length: u64| (at * 1024, length * 1024);
     let expected = [kibibytes(0, 64), kibibytes(64, 128), kibibytes(192, 256)];
     assert_eq!(reserved, expected);
-    writer.on_recovered(partition(0), Offset(0), position);
+    let mut writer = LogWriter::default();
     writer.on_append(append(0, 0, position));
     let work = writer.begin_group(1000);
     assert_eq!(allocated(&work), []);
@@ -189,7 +183,6 @@ fn reservations_double_and_are_left_out_where_there_is_no_room() {
 #[test]
 fn appends_of_an_older_generation_are_dropped() {
     let mut writer = LogWriter::default();
-    writer.on_recovered(partition(0), Offset(0), 0);
     let of = |generation, position| Append {
         generation,
         ..append(0, 0, position)

@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use keylane_protocol::offset::Offset;
 use tokio::sync::{mpsc, oneshot};
 
 use self::sync_pool::SyncPool;
@@ -37,11 +36,6 @@ pub trait DurableSink: Send + 'static {
 
 enum Command {
     Append(Vec<Append>),
-    Recovered {
-        partition: TopicPartition,
-        segment: Offset,
-        size_bytes: u64,
-    },
     Forget {
         partitions: Vec<TopicPartition>,
         done: oneshot::Sender<()>,
@@ -70,24 +64,6 @@ impl WriterHandle {
             .send(Command::Append(appends))
             .await
             .map_err(|_| WriterStopped)
-    }
-
-    /// Makes known a partition that was found on disk, before anything is appended to it.
-    ///
-    /// # Errors
-    /// When the writer has ended.
-    pub async fn recovered(
-        &self,
-        partition: TopicPartition,
-        segment: Offset,
-        size_bytes: u64,
-    ) -> Result<(), WriterStopped> {
-        let command = Command::Recovered {
-            partition,
-            segment,
-            size_bytes,
-        };
-        self.commands.send(command).await.map_err(|_| WriterStopped)
     }
 
     /// Waits until nothing of the partitions is under way and their files are closed, so that they can be deleted.
@@ -197,13 +173,6 @@ impl<S: DurableSink> Work<S> {
             Command::Append(appends) => appends
                 .into_iter()
                 .for_each(|append| self.writer.on_append(append)),
-            Command::Recovered {
-                partition,
-                segment,
-                size_bytes,
-            } => {
-                self.writer.on_recovered(partition, segment, size_bytes);
-            }
             Command::Forget { partitions, done } => forgotten.push((partitions, done)),
             Command::MeasureSpace => {}
         }
