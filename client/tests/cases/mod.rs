@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use keylane_client::{
-    Acks, Client, Compression, ConfigResource, CreateTopicError, DeleteTopicError,
+    Acks, Client, Compression, ConfigResource, ConsumedRecord, CreateTopicError, DeleteTopicError,
     ListOffsetsError, MetadataError, NewTopic, Offset, OffsetSpec, OutOfRange, PartitionIndex,
     Producer, ProducerRecord, ReadError, Reader, SendError, StartAt,
 };
@@ -27,6 +27,11 @@ impl Stage {
         let new = NewTopic::new(&topic).partitions(partitions);
         let created = client.admin().create_topic(new).await.expect("a new topic");
         assert_eq!(created.partitions, usize::try_from(partitions).ok());
+        // Apache Kafka's leaders do not know their role at once, and what acks 0 sends them until then is gone. They
+        // know it when they answer this.
+        let admin = client.admin();
+        let listed = admin.list_offsets(&topic, OffsetSpec::Latest).await;
+        listed.expect("leaders that serve");
         Some(Self {
             _cluster: cluster,
             client,
@@ -57,12 +62,16 @@ async fn send_numbers(producer: &Producer, topic: &str, numbers: std::ops::Range
     }
 }
 
+async fn next_in_time(reader: &mut Reader) -> ConsumedRecord {
+    let next = tokio::time::timeout(Duration::from_secs(20), reader.next());
+    next.await.expect("records in time").expect("readable")
+}
+
 /// Reads so many records and returns the values by key, in the order read.
 async fn read_numbers(reader: &mut Reader, count: usize) -> BTreeMap<String, Vec<u32>> {
     let mut by_key: BTreeMap<String, Vec<u32>> = BTreeMap::new();
     for _ in 0..count {
-        let next = tokio::time::timeout(Duration::from_secs(20), reader.next());
-        let record = next.await.expect("records in time").expect("readable");
+        let record = next_in_time(reader).await;
         let text = |bytes: Option<bytes::Bytes>| {
             String::from_utf8(bytes.expect("set").to_vec()).expect("text")
         };
@@ -116,10 +125,7 @@ async fn every_kind_of_acks_delivers() {
     }
     let mut reader = stage.reader(StartAt::Earliest).await;
     for offset in 0..3 {
-        assert_eq!(
-            reader.next().await.expect("readable").offset,
-            Offset(offset)
-        );
+        assert_eq!(next_in_time(&mut reader).await.offset, Offset(offset));
     }
     stage.end().await;
 }
@@ -146,7 +152,7 @@ async fn receipts_name_the_place_where_the_record_is_read() {
     }
     let mut reader = stage.reader(StartAt::Earliest).await;
     for _ in 0..200 {
-        let record = reader.next().await.expect("readable");
+        let record = next_in_time(&mut reader).await;
         let value = places
             .remove(&(record.partition, record.offset))
             .expect("each place once");
@@ -181,7 +187,7 @@ async fn reading_starts_where_it_is_told_to() {
         let place = (stage.topic.as_str().into(), PartitionIndex(0));
         assert_eq!(reader.positions()[&place], Offset(expected), "{start:?}");
         if expected < 10 {
-            let record = reader.next().await.expect("readable");
+            let record = next_in_time(&mut reader).await;
             assert_eq!(record.offset, Offset(expected), "{start:?}");
         }
     }
@@ -197,7 +203,7 @@ async fn reading_starts_where_it_is_told_to() {
         .seek(&stage.topic, 0, StartAt::Earliest)
         .await
         .expect("found");
-    assert_eq!(reader.next().await.expect("readable").offset, Offset(0));
+    assert_eq!(next_in_time(&mut reader).await.offset, Offset(0));
     stage.end().await;
 }
 
@@ -226,11 +232,11 @@ async fn an_offset_out_of_range_is_an_error_or_a_new_start() {
         .seek(&stage.topic, 0, StartAt::Offset(Offset(0)))
         .await
         .expect("found");
-    assert_eq!(reader.next().await.expect("readable").offset, Offset(0));
+    assert_eq!(next_in_time(&mut reader).await.offset, Offset(0));
     let reader = stage.client.reader().out_of_range(OutOfRange::Earliest);
     let reader = reader.partition(&stage.topic, 0, StartAt::Offset(Offset(99)));
     let mut reader = reader.build().await.expect("a reader");
-    assert_eq!(reader.next().await.expect("readable").offset, Offset(0));
+    assert_eq!(next_in_time(&mut reader).await.offset, Offset(0));
     stage.end().await;
 }
 
