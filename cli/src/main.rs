@@ -7,6 +7,7 @@ mod consume;
 mod failure;
 mod log;
 mod nearest;
+mod open_files;
 mod output;
 mod pace;
 mod produce;

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use crate::arguments::ServerArguments;
 use crate::failure::Failure;
+use crate::open_files;
 use crate::output::print;
 use crate::quantity::{show_duration, show_size};
 use crate::settings::{Given, Role, broker_config};
@@ -31,6 +32,7 @@ pub(crate) fn run(role: Role, arguments: &ServerArguments) -> Result<(), Failure
     runtime.block_on(async {
         let mut stop = StopListener::new(arguments.until_stdin_closes)
             .map_err(|error| Failure::because("cannot listen for signals", &error))?;
+        open_files::raise_limit(&config);
         let broker = start(&config)?;
         announce(role, &config, &broker)?;
         serve(broker, &mut stop).await

@@ -113,3 +113,27 @@ fn dev_keeps_a_folder_that_it_is_given() {
     assert!(list.contains("kept"), "{list}");
     server.stop();
 }
+
+#[test]
+fn a_server_takes_as_many_open_files_as_it_is_permitted() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let program = keylane().get_program().to_owned();
+    let mut command = std::process::Command::new("sh");
+    command
+        .args([
+            "-c",
+            "ulimit -Sn 64 && exec \"$0\" broker --port 0 --data \"$1\" \"$2\"",
+        ])
+        .arg(program)
+        .arg(folder.path());
+    let server = Server::start(&mut command);
+    let limits = format!("/proc/{}/limits", server.process_id());
+    let limits = std::fs::read_to_string(limits).expect("the process runs");
+    let line = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"));
+    let words: Vec<&str> = line.expect("a limit").split_whitespace().collect();
+    assert_eq!(words[3], words[4], "soft and hard limit: {words:?}");
+    assert_ne!(words[3], "64");
+    server.stop();
+}

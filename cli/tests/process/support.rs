@@ -168,6 +168,11 @@ impl Server {
         }
     }
 
+    /// Returns the process's id.
+    pub(crate) fn process_id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Returns the address to connect to.
     pub(crate) fn address(&self) -> &str {
         self.ready["kafka"].as_str().expect("an address")
