@@ -5,6 +5,7 @@ mod error;
 mod side;
 mod sums;
 mod topic;
+mod warm;
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -18,6 +19,7 @@ pub use self::error::BenchError;
 pub(crate) use self::error::{load_error, machine};
 use self::side::Slot;
 use self::sums::Sums;
+use self::warm::{warm, warm_slot_bytes};
 use crate::load::{LoadPlan, Pace, read_back, run_load, runtime};
 use crate::machine::disk_flushes;
 use crate::null_broker::{NullBrokerArguments, NullMode, NullStatistics};
@@ -39,10 +41,8 @@ const PROBE_TRIP: Duration = Duration::from_millis(50);
 /// What a record of one KiB is on the wire with request and batch around it, about.
 const OVERHEAD_BYTES: usize = 160;
 
-/// The least and the most that the null broker's file holds. Flat out it holds all of a slot: a log writes every byte to
-/// a place of its own, and memory that the system has just used for the same file takes writes several times faster
-/// than memory it must first provide, which would make the limit of the page cache one that no log can reach.
-const NULL_FILE_BYTES: [u64; 2] = [128 << 20, 16 << 30];
+/// The least and the most bytes that a null broker's file has.
+const NULL_FILE_BYTES: [u64; 2] = [128 << 20, 1 << 30];
 
 /// Measures scenarios, one after the other.
 #[derive(Debug)]
@@ -104,6 +104,7 @@ impl Measurer<'_> {
         for (number, slot) in slots.iter().enumerate() {
             self.settle()?;
             self.probe(scenario, &mut sums)?;
+            self.warm(scenario)?;
             match (slot, &address) {
                 (Some(mode), _) => self.null_slot(scenario, &workload, *mode, &mut sums)?,
                 (None, Some(address)) => {
@@ -129,6 +130,26 @@ impl Measurer<'_> {
         let folder = File::open(self.folder);
         let settled = folder.and_then(|folder| Ok(syncfs(folder)?));
         settled.map_err(|source| machine("sync the filesystem", source))
+    }
+
+    /// Gives a slot that measures memory the same memory as every other.
+    fn warm(&self, scenario: &Scenario) -> Result<(), BenchError> {
+        if !scenario.measures_memory() {
+            return Ok(());
+        }
+        self.progress
+            .note(&format!("{}: warming memory", scenario.title));
+        let warmed = warm(self.folder, self.slot_bytes(scenario));
+        warmed.map_err(|source| machine("write a file of its own", source))
+    }
+
+    /// Returns how many bytes a slot sends at most.
+    fn slot_bytes(&self, scenario: &Scenario) -> u64 {
+        if scenario.measures_memory() {
+            warm_slot_bytes(self.slot_bytes_max)
+        } else {
+            self.slot_bytes_max
+        }
     }
 
     fn start_broker(&self) -> Result<Option<Server>, BenchError> {
@@ -174,7 +195,7 @@ impl Measurer<'_> {
             bytes_max: if workload.count(0).is_some() {
                 u64::MAX
             } else {
-                self.slot_bytes_max
+                self.slot_bytes(scenario)
             },
         }
     }
@@ -232,7 +253,7 @@ impl Measurer<'_> {
             folder: data.clone(),
             partitions: scenario.partitions,
             capacity_bytes: match scenario.pace {
-                Pace::FlatOut => self.slot_bytes_max.clamp(least, most),
+                Pace::FlatOut => self.slot_bytes(scenario).clamp(least, most),
                 Pace::Rate(_) | Pace::Closed(_) => least,
             },
             port: 0,

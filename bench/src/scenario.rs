@@ -172,6 +172,12 @@ impl Scenario {
         scenario
     }
 
+    /// Returns whether memory is what bounds it: flat out, and nothing waits for a disk.
+    #[must_use]
+    pub fn measures_memory(&self) -> bool {
+        self.durability == Durability::PageCache && self.pace == Pace::FlatOut
+    }
+
     /// Returns the records.
     ///
     /// # Errors
