@@ -1,10 +1,10 @@
 //! Randomness from the operating system: the only place that draws it.
 
-use keylane_protocol::identifiers::TopicId;
+use keylane_protocol::identifiers::{ClusterId, FolderId, TopicId};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::folder::{ClusterId, FolderId, FreshIds};
+use crate::folder::FreshIds;
 
 /// Draws ids that nobody else has.
 #[derive(Debug)]

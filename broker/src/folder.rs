@@ -12,14 +12,14 @@ mod open_error;
 mod settle;
 mod topics_file;
 
-pub use manifest::{ClusterId, FolderId, HostedState, HostedTopic, Manifest};
+pub use manifest::{HostedState, HostedTopic, Manifest};
 pub use open_error::OpenError;
 pub use topics_file::{StoredTopic, TopicsFile};
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use keylane_protocol::identifiers::{BrokerId, PartitionIndex, TopicId};
+use keylane_protocol::identifiers::{BrokerId, ClusterId, FolderId, PartitionIndex, TopicId};
 
 use crate::disk::{Disk, DiskError, File, OpenMode, replace_small};
 use crate::log::TopicPartition;

@@ -8,12 +8,12 @@ use keylane_broker::disk::real::RealDisk;
 use keylane_broker::disk::simulated::SimulatedDisk;
 use keylane_broker::disk::{Disk, DiskError, OpenMode, read_small, replace_small};
 use keylane_broker::folder::checked::{self, Kind};
-use keylane_broker::folder::{
-    ClusterId, DataFolder, FolderId, FreshIds, HostedState, OpenError, StoredTopic,
-};
+use keylane_broker::folder::{DataFolder, FreshIds, HostedState, OpenError, StoredTopic};
 use keylane_broker::log::TopicPartition;
 use keylane_broker::log::recovery::ProducerReplay;
-use keylane_protocol::identifiers::{BrokerId, PartitionIndex, TopicId, TopicName};
+use keylane_protocol::identifiers::{
+    BrokerId, ClusterId, FolderId, PartitionIndex, TopicId, TopicName,
+};
 use keylane_protocol::offset::Offset;
 use keylane_protocol::record_batch::RecordBatchHeader;
 use proptest::prelude::*;

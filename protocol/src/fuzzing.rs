@@ -9,6 +9,7 @@ use std::fmt::Debug;
 use bytes::Bytes;
 
 use crate::api::ApiKey;
+use crate::cluster::{ClusterImage, MetadataRecord, decode_records, encode_records};
 use crate::frame::{FrameSplitter, InvalidFrameLength, frame_length};
 use crate::header::RequestHeader;
 use crate::message::api_versions::ApiVersionsRequest;
@@ -49,6 +50,7 @@ pub const TARGETS: &[Target] = &[
     target("fetch", exchange::<FetchRequest>),
     target("frame", frame),
     target("find_coordinator", exchange::<FindCoordinatorRequest>),
+    target("cluster_metadata", cluster_metadata),
     target("init_producer_id", exchange::<InitProducerIdRequest>),
     target("list_offsets", exchange::<ListOffsetsRequest>),
     target("metadata", exchange::<MetadataRequest>),
@@ -76,6 +78,24 @@ where
         0 => message::<R>(decoder, version),
         _ => message::<R::Response>(decoder, version),
     };
+}
+
+/// Decodes records of the metadata log, applies those that can follow, and makes the image again from its snapshot.
+pub fn cluster_metadata(input: &[u8]) {
+    let Ok(records) = decode_records(&Bytes::copy_from_slice(input)) else {
+        return;
+    };
+    let mut image = ClusterImage::default();
+    for record in &records {
+        let _ = image.apply(record);
+    }
+    let again = |records: &[MetadataRecord]| {
+        let encoded = encode_records(records).expect("texts were read, so they can be written");
+        decode_records(&encoded).expect("what was written can be read")
+    };
+    assert_eq!(again(&records), records);
+    let restored = ClusterImage::default().with(&again(&image.to_records()));
+    assert_eq!(restored, Ok(image));
 }
 
 /// Splits bytes into frames, in pieces of a size the first byte chooses, and decodes each as a request.

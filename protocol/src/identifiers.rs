@@ -1,4 +1,4 @@
-//! Names and ids of topics, partitions, brokers and producers.
+//! Names and ids of clusters, topics, partitions, brokers and producers.
 
 use std::fmt;
 use std::str::FromStr;
@@ -164,6 +164,21 @@ impl FromStr for TopicId {
     }
 }
 
+/// The id of a cluster, made at random when it is founded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClusterId(pub [u8; 16]);
+
+/// Shows the id the way Kafka shows ids.
+impl fmt::Display for ClusterId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        TopicId(self.0).fmt(formatter)
+    }
+}
+
+/// The id of a data folder, made at random with it and never used again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FolderId(pub [u8; 16]);
+
 number! {
     /// Which partition of a topic, counted from 0.
     PartitionIndex(i32)
@@ -182,6 +197,20 @@ number! {
 impl BrokerId {
     /// No broker.
     pub const NONE: Self = Self(-1);
+    /// The highest id of a broker; routers' ids begin behind it.
+    pub const BROKER_MAX: Self = Self(999_999);
+
+    /// Returns whether the id is one that a broker can have.
+    #[must_use]
+    pub fn is_broker(self) -> bool {
+        (1..=Self::BROKER_MAX.0).contains(&self.0)
+    }
+
+    /// Returns whether the id is one that a router can have.
+    #[must_use]
+    pub fn is_router(self) -> bool {
+        self > Self::BROKER_MAX
+    }
 }
 
 impl ProducerId {

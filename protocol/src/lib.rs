@@ -1,12 +1,16 @@
 //! Kafka's wire protocol and record batches: bounded decoding, encoding without copying records, no I/O.
 //!
 //! Only [`transport`] names tokio. Nothing here reads a clock, draws randomness or opens a socket. Start at
-//! [`message`] for requests and responses, at [`record_batch`] for what is stored.
+//! [`message`] for requests and responses, at [`record_batch`] for what is stored, at [`cluster`] for what brokers and
+//! routers know of one another.
 
 #[macro_use]
 mod number;
+#[macro_use]
+pub mod message;
 
 pub mod api;
+pub mod cluster;
 pub mod compression;
 pub mod error_code;
 pub mod frame;
@@ -15,7 +19,6 @@ pub mod fuzzing;
 pub mod header;
 pub mod identifiers;
 pub mod limits;
-pub mod message;
 pub mod offset;
 pub mod partitioner;
 pub mod primitive;

@@ -12,7 +12,7 @@ use crate::primitive::{DecodeError, Decoder, EncodeError, Encoder, Format};
 #[macro_use]
 mod declaration;
 #[cfg(test)]
-mod sample;
+pub(crate) mod sample;
 #[cfg(test)]
 mod tests;
 

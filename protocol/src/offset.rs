@@ -20,6 +20,16 @@ number! {
     Sequence(i32)
 }
 
+number! {
+    /// Which registration of a broker or router; a later one has a higher epoch (KIP-500); -1 means none.
+    BrokerEpoch(i64)
+}
+
+number! {
+    /// How often a partition's entry in the metadata has changed (KIP-497).
+    PartitionEpoch(i32)
+}
+
 impl Offset {
     /// Returns the offset `count` records further on.
     #[must_use]
@@ -30,6 +40,11 @@ impl Offset {
 
 impl LeaderEpoch {
     /// No epoch is known.
+    pub const NONE: Self = Self(-1);
+}
+
+impl BrokerEpoch {
+    /// No registration.
     pub const NONE: Self = Self(-1);
 }
 

@@ -6,10 +6,8 @@
 //! ```
 //! The copy with the higher sequence counts; each change is written over the other one and synced.
 
-use std::fmt;
-
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use keylane_protocol::identifiers::{BrokerId, TopicId, TopicName};
+use keylane_protocol::identifiers::{BrokerId, ClusterId, FolderId, TopicId, TopicName};
 
 use super::checked::{self, Kind, Unsound, put_text, take_id, take_text};
 
@@ -38,21 +36,6 @@ pub struct HostedTopic {
     pub state: HostedState,
     /// How many partitions it has; all of them are here.
     pub partition_count: i32,
-}
-
-/// The id of a data folder, made at random with it and never used again.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct FolderId(pub [u8; 16]);
-
-/// The id of a cluster.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ClusterId(pub [u8; 16]);
-
-/// Shows the id the way Kafka shows ids.
-impl fmt::Display for ClusterId {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        TopicId(self.0).fmt(formatter)
-    }
 }
 
 /// A manifest.

@@ -7,14 +7,16 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use bytes::Bytes;
 use keylane_broker::disk::simulated::SimulatedDisk;
 use keylane_broker::disk::{Disk, DiskError, OpenMode};
-use keylane_broker::folder::{ClusterId, DataFolder, FolderId, FreshIds, OpenError, StoredTopic};
+use keylane_broker::folder::{DataFolder, FreshIds, OpenError, StoredTopic};
 use keylane_broker::log::read::{ReadRange, read_batches};
 use keylane_broker::log::recovery::{ProducerReplay, seal};
 use keylane_broker::log::segment::Segment;
 use keylane_broker::log::writer::{Append, Durability, LogWriter, StepRunner, SyncWork, run_group};
 use keylane_broker::log::{BatchFacts, Log, RollSettings, TopicPartition};
 use keylane_protocol::compression::Compression;
-use keylane_protocol::identifiers::{BrokerId, PartitionIndex, TopicId, TopicName};
+use keylane_protocol::identifiers::{
+    BrokerId, ClusterId, FolderId, PartitionIndex, TopicId, TopicName,
+};
 use keylane_protocol::offset::{LeaderEpoch, Offset};
 use keylane_protocol::record_batch::{
     BatchProducer, NewRecord, PREFIX_BYTES, RecordBatch, RecordBatchBuilder, RecordBatchHeader,

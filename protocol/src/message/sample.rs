@@ -7,8 +7,8 @@ use bytes::Bytes;
 use bytestring::ByteString;
 
 use crate::error_code::ErrorCode;
-use crate::identifiers::{BrokerId, PartitionIndex, ProducerId, TopicId};
-use crate::offset::{LeaderEpoch, Offset, ProducerEpoch, Sequence};
+use crate::identifiers::{BrokerId, ClusterId, FolderId, PartitionIndex, ProducerId, TopicId};
+use crate::offset::{BrokerEpoch, LeaderEpoch, Offset, PartitionEpoch, ProducerEpoch, Sequence};
 use crate::primitive::{Format, Records};
 
 /// The choices not used up yet.
@@ -77,11 +77,15 @@ sample! {
     BrokerId: |choices| Self(choices.number() as i32);
     PartitionIndex: |choices| Self(choices.number() as i32);
     LeaderEpoch: |choices| Self(choices.number() as i32);
+    PartitionEpoch: |choices| Self(choices.number() as i32);
+    BrokerEpoch: |choices| Self(choices.number());
     Sequence: |choices| Self(choices.number() as i32);
     ProducerEpoch: |choices| Self(choices.number() as i16);
     ProducerId: |choices| Self(choices.number());
     Offset: |choices| Self(choices.number());
     TopicId: |choices| Self([choices.next(); 16]);
+    ClusterId: |choices| Self([choices.next(); 16]);
+    FolderId: |choices| Self([choices.next(); 16]);
     ByteString: |choices| {
         let letters = ['a', 'Z', '.', 'ä', '雨', '\0'];
         let letter = letters[usize::from(choices.next()) % letters.len()];

@@ -16,8 +16,8 @@ use super::decoder::{DecodeError, Decoder};
 use super::encoder::{EncodeError, Encoder};
 use super::records::Records;
 use crate::error_code::ErrorCode;
-use crate::identifiers::{BrokerId, PartitionIndex, ProducerId, TopicId};
-use crate::offset::{LeaderEpoch, Offset, ProducerEpoch, Sequence};
+use crate::identifiers::{BrokerId, ClusterId, FolderId, PartitionIndex, ProducerId, TopicId};
+use crate::offset::{BrokerEpoch, LeaderEpoch, Offset, PartitionEpoch, ProducerEpoch, Sequence};
 
 /// The version of a message, and what follows from it for every value inside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,10 +75,14 @@ fixed_size! {
     BrokerId: i32, |value| value.0, |number| Self(number);
     PartitionIndex: i32, |value| value.0, |number| Self(number);
     LeaderEpoch: i32, |value| value.0, |number| Self(number);
+    PartitionEpoch: i32, |value| value.0, |number| Self(number);
+    BrokerEpoch: i64, |value| value.0, |number| Self(number);
     Sequence: i32, |value| value.0, |number| Self(number);
     ProducerEpoch: i16, |value| value.0, |number| Self(number);
     ProducerId: i64, |value| value.0, |number| Self(number);
     Offset: i64, |value| value.0, |number| Self(number);
+    ClusterId: u128, |value| u128::from_be_bytes(value.0), |number| Self(number.to_be_bytes());
+    FolderId: u128, |value| u128::from_be_bytes(value.0), |number| Self(number.to_be_bytes());
     TopicId: u128, |value| u128::from_be_bytes(value.0), |number| Self(number.to_be_bytes());
 }
 
