@@ -10,8 +10,9 @@ use bytes::Bytes;
 
 use crate::api::ApiKey;
 use crate::cluster::{ClusterImage, MetadataRecord, decode_records, encode_records};
-use crate::frame::{FrameSplitter, InvalidFrameLength, frame_length};
+use crate::frame::{FrameSplitter, InvalidFrameLength, LENGTH_PREFIX_BYTES, frame_length};
 use crate::header::RequestHeader;
+use crate::link::Frame;
 use crate::message::api_versions::ApiVersionsRequest;
 use crate::message::create_topics::CreateTopicsRequest;
 use crate::message::delete_topics::DeleteTopicsRequest;
@@ -52,6 +53,7 @@ pub const TARGETS: &[Target] = &[
     target("find_coordinator", exchange::<FindCoordinatorRequest>),
     target("cluster_metadata", cluster_metadata),
     target("init_producer_id", exchange::<InitProducerIdRequest>),
+    target("link_frame", link_frame),
     target("list_offsets", exchange::<ListOffsetsRequest>),
     target("metadata", exchange::<MetadataRequest>),
     target("produce", exchange::<ProduceRequest>),
@@ -133,6 +135,18 @@ fn first_frame(rest: &mut &[u8], length_max: usize) -> Result<Option<Bytes>, Inv
     };
     *rest = after;
     Ok(Some(Bytes::copy_from_slice(frame)))
+}
+
+/// Decodes a frame of the internal link, without its length.
+pub fn link_frame(input: &[u8]) {
+    let Ok(frame) = Frame::decode(Bytes::copy_from_slice(input)) else {
+        return;
+    };
+    let encoded = match frame.encode() {
+        Ok(segments) => Bytes::from(segments.concat()).slice(LENGTH_PREFIX_BYTES..),
+        Err(error) => panic!("what was decoded cannot be encoded: {error}"),
+    };
+    assert_eq!(Frame::decode(encoded), Ok(frame));
 }
 
 fn request(frame: Bytes) -> Result<(), DecodeError> {

@@ -168,6 +168,11 @@ impl FromStr for TopicId {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClusterId(pub [u8; 16]);
 
+impl ClusterId {
+    /// Stands for "bound to no cluster".
+    pub const ZERO: Self = Self([0; 16]);
+}
+
 /// Shows the id the way Kafka shows ids.
 impl fmt::Display for ClusterId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

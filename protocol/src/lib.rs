@@ -2,7 +2,7 @@
 //!
 //! Only [`transport`] names tokio. Nothing here reads a clock, draws randomness or opens a socket. Start at
 //! [`message`] for requests and responses, at [`record_batch`] for what is stored, at [`cluster`] for what brokers and
-//! routers know of one another.
+//! routers know of one another, at [`link`] for what they say to each other.
 
 #[macro_use]
 mod number;
@@ -19,6 +19,7 @@ pub mod fuzzing;
 pub mod header;
 pub mod identifiers;
 pub mod limits;
+pub mod link;
 pub mod offset;
 pub mod partitioner;
 pub mod primitive;

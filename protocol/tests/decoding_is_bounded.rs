@@ -11,6 +11,7 @@ use bytes::Bytes;
 use keylane_protocol::api::{APIS, Api, ApiKey};
 use keylane_protocol::fuzzing::RESPONSE;
 use keylane_protocol::limits::{DECODE_ALLOCATION_BYTES_EXTRA, DECODE_ALLOCATION_FACTOR};
+use keylane_protocol::link::Frame;
 use keylane_protocol::message::api_versions::ApiVersionsRequest;
 use keylane_protocol::message::create_topics::CreateTopicsRequest;
 use keylane_protocol::message::delete_topics::DeleteTopicsRequest;
@@ -89,14 +90,22 @@ impl Tally {
     /// Decodes a body and holds what was allocated against the bound.
     fn check(&mut self, decode: Decode, version: i16, body: &Bytes) {
         let mut decoder = Decoder::new(body.clone());
+        self.measure(body.len(), || decode(&mut decoder, version));
+    }
+
+    /// Decodes a frame of the internal link and holds what was allocated against the bound.
+    fn check_link_frame(&mut self, frame: Bytes) {
+        self.measure(frame.len(), || Frame::decode(frame).is_ok());
+    }
+
+    fn measure(&mut self, length: usize, decode: impl FnOnce() -> bool) {
         let before = ALLOCATED.get();
-        let worked = decode(&mut decoder, version);
+        let worked = decode();
         let allocated = ALLOCATED.get() - before;
-        let allowed = DECODE_ALLOCATION_FACTOR * body.len() + DECODE_ALLOCATION_BYTES_EXTRA;
+        let allowed = DECODE_ALLOCATION_FACTOR * length + DECODE_ALLOCATION_BYTES_EXTRA;
         assert!(
             allocated <= allowed,
-            "{allocated} bytes allocated for {} in version {version}",
-            body.len()
+            "{allocated} bytes allocated for {length}"
         );
         self.inputs += 1;
         self.decoded += usize::from(worked);
@@ -227,4 +236,49 @@ fn lists_of_the_smallest_elements_stay_within_the_bound() {
         "only {} of the bound was put to the test",
         tally.share_most
     );
+}
+
+/// Returns a frame of each kind, as written into the corpus of the fuzz target.
+fn link_frames() -> Vec<Bytes> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/link_frame");
+    let read = |(_, name): &(u8, &str)| std::fs::read(folder.join(name)).expect("in the corpus");
+    Frame::KINDS.iter().map(read).map(Bytes::from).collect()
+}
+
+#[test]
+fn damaged_link_frames_stay_within_the_bound() {
+    let mut tally = Tally::default();
+    for frame in link_frames() {
+        for at in 0..frame.len() {
+            tally.check_link_frame(frame.slice(..at));
+            for claim in CLAIMS {
+                let mut damaged = frame.to_vec();
+                let end = frame.len().min(at + claim.len());
+                damaged.splice(at..end, claim.iter().copied());
+                tally.check_link_frame(damaged.into());
+            }
+        }
+    }
+    assert!(tally.inputs > 5000 && tally.decoded > 100);
+}
+
+#[test]
+fn link_frames_full_of_empty_sub_batches_and_outcomes_stay_within_the_bound() {
+    const LENGTH: u32 = 1 << 20;
+    let mut tally = Tally::default();
+    for (kind, _) in Frame::KINDS {
+        for size_min in (20..100).step_by(4) {
+            let count = LENGTH / size_min - 64;
+            let compact = [count, count >> 7, count >> 14].map(|bits| bits as u8 | 0x80);
+            // Ones are empty bytes, and tagged fields of number 1 and length 1: sub-batches that decode.
+            for fill in [0, 1] {
+                let mut input = vec![*kind];
+                input.extend_from_slice(&compact);
+                input.push((count >> 21) as u8);
+                input.resize(LENGTH as usize, fill);
+                tally.check_link_frame(input.into());
+            }
+        }
+    }
+    assert!(tally.share_most > 0.05, "{}", tally.share_most);
 }

@@ -8,6 +8,9 @@ use bytestring::ByteString;
 
 use crate::error_code::ErrorCode;
 use crate::identifiers::{BrokerId, ClusterId, FolderId, PartitionIndex, ProducerId, TopicId};
+use crate::link::handshake::{Refusal, Role};
+use crate::link::lane::Flow;
+use crate::link::{Correlation, Features, Lane};
 use crate::offset::{BrokerEpoch, LeaderEpoch, Offset, PartitionEpoch, ProducerEpoch, Sequence};
 use crate::primitive::{Format, Records};
 
@@ -73,6 +76,19 @@ sample! {
     i16: |choices| choices.number() as i16;
     i32: |choices| choices.number() as i32;
     i64: |choices| choices.number();
+    u16: |choices| choices.number() as u16;
+    u32: |choices| choices.number() as u32;
+    u64: |choices| choices.number() as u64;
+    Lane: |choices| Self(choices.number() as u64);
+    Correlation: |choices| Self(choices.number() as u64);
+    Features: |choices| Self(choices.number() as u64);
+    Role: |choices| Self::from_code(choices.number() as i8);
+    Refusal: |choices| Self::from_code(choices.number() as i16);
+    Flow: |choices| match choices.next() % 3 {
+        0 => Self::Lane(Lane(choices.number() as u64)),
+        1 => Self::Call(Correlation(choices.number() as u64)),
+        _ => Self::Push(choices.number() as u32),
+    };
     ErrorCode: |choices| Self::from_code(choices.number() as i16);
     BrokerId: |choices| Self(choices.number() as i32);
     PartitionIndex: |choices| Self(choices.number() as i32);

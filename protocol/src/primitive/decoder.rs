@@ -34,6 +34,12 @@ pub enum DecodeError {
         /// Where the value ends.
         at: usize,
     },
+    /// A number stands for nothing that is known.
+    #[error("the value before byte {at} stands for nothing known")]
+    UnknownValue {
+        /// Where the value ends.
+        at: usize,
+    },
     /// A text is not UTF-8.
     #[error("the text at byte {at} is not UTF-8")]
     InvalidUtf8 {
@@ -145,6 +151,11 @@ impl Decoder {
     /// Returns the error for a null that was read just now.
     pub(crate) fn unexpected_null(&self) -> DecodeError {
         DecodeError::UnexpectedNull { at: self.position }
+    }
+
+    /// Returns the error for a number that was read just now and stands for nothing known.
+    pub(crate) fn unknown_value(&self) -> DecodeError {
+        DecodeError::UnknownValue { at: self.position }
     }
 
     fn advance(&mut self, count: usize) -> Result<usize, DecodeError> {

@@ -17,6 +17,8 @@ use super::encoder::{EncodeError, Encoder};
 use super::records::Records;
 use crate::error_code::ErrorCode;
 use crate::identifiers::{BrokerId, ClusterId, FolderId, PartitionIndex, ProducerId, TopicId};
+use crate::link::handshake::{Refusal, Role};
+use crate::link::{Correlation, Features, Lane};
 use crate::offset::{BrokerEpoch, LeaderEpoch, Offset, PartitionEpoch, ProducerEpoch, Sequence};
 
 /// The version of a message, and what follows from it for every value inside.
@@ -71,6 +73,9 @@ fixed_size! {
     i16: i16, |value| *value, |number| number;
     i32: i32, |value| *value, |number| number;
     i64: i64, |value| *value, |number| number;
+    u16: u16, |value| *value, |number| number;
+    u32: u32, |value| *value, |number| number;
+    u64: u64, |value| *value, |number| number;
     ErrorCode: i16, |value| value.code(), |number| Self::from_code(number);
     BrokerId: i32, |value| value.0, |number| Self(number);
     PartitionIndex: i32, |value| value.0, |number| Self(number);
@@ -83,6 +88,11 @@ fixed_size! {
     Offset: i64, |value| value.0, |number| Self(number);
     ClusterId: u128, |value| u128::from_be_bytes(value.0), |number| Self(number.to_be_bytes());
     FolderId: u128, |value| u128::from_be_bytes(value.0), |number| Self(number.to_be_bytes());
+    Lane: u64, |value| value.0, |number| Self(number);
+    Correlation: u64, |value| value.0, |number| Self(number);
+    Features: u64, |value| value.0, |number| Self(number);
+    Role: i8, |value| value.code(), |number| Self::from_code(number);
+    Refusal: i16, |value| value.code(), |number| Self::from_code(number);
     TopicId: u128, |value| u128::from_be_bytes(value.0), |number| Self(number.to_be_bytes());
 }
 
@@ -134,6 +144,21 @@ impl Wire for Option<Bytes> {
 
     fn decode_value(decoder: &mut Decoder, format: Format) -> Result<Self, DecodeError> {
         decoder.read_nullable_bytes(format)
+    }
+}
+
+impl Wire for Records {
+    fn size_min(format: Format) -> usize {
+        length_size(format)
+    }
+
+    fn encode_value(&self, encoder: &mut Encoder, format: Format) -> Result<(), EncodeError> {
+        encoder.put_nullable_records(Some(self), format)
+    }
+
+    fn decode_value(decoder: &mut Decoder, format: Format) -> Result<Self, DecodeError> {
+        let bytes = decoder.read_nullable_bytes(format)?;
+        not_null(bytes, decoder).map(Self::from)
     }
 }
 
