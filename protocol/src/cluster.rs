@@ -2,8 +2,9 @@
 //!
 //! The controllers agree on a log of [`MetadataRecord`]s. Whoever applies them in order has the same [`ClusterImage`],
 //! and from it alone follow placement, leadership, and what clients are told. An image turns into records again: that
-//! is a snapshot.
+//! is a snapshot. What controllers are asked is in [`call`].
 
+pub mod call;
 mod image;
 mod node;
 mod record;

@@ -9,6 +9,7 @@ use std::fmt::Debug;
 use bytes::Bytes;
 
 use crate::api::ApiKey;
+use crate::cluster::call::decode_any;
 use crate::cluster::{ClusterImage, MetadataRecord, decode_records, encode_records};
 use crate::frame::{FrameSplitter, InvalidFrameLength, LENGTH_PREFIX_BYTES, frame_length};
 use crate::header::RequestHeader;
@@ -82,8 +83,11 @@ where
     };
 }
 
-/// Decodes records of the metadata log, applies those that can follow, and makes the image again from its snapshot.
+/// Decodes bodies of calls, and records of the metadata log; applies those that can follow, and makes the image again from its snapshot.
 pub fn cluster_metadata(input: &[u8]) {
+    if let Some((&kind, body)) = input.split_first() {
+        decode_any(u16::from(kind), &Bytes::copy_from_slice(body));
+    }
     let Ok(records) = decode_records(&Bytes::copy_from_slice(input)) else {
         return;
     };
