@@ -169,12 +169,12 @@ impl Broker {
         let (writer, writer_handle) =
             Writer::start(Arc::clone(&disk), layout.clone(), Arc::clone(&space), sink)?;
         self.writer = Some(writer);
-        let (readers, reader_threads) = Readers::start(&disk, &layout)?;
+        let topics = Arc::new(ArcSwap::from_pointee(image));
+        let (readers, reader_threads) = Readers::start(&disk, &layout, &topics)?;
         self.threads.extend(reader_threads);
         let queue = WorkQueue::new();
         let (mailboxes, shards) = shards(&config, &reports, &writer_handle, &maker, &queue);
         let cluster_id = ByteString::from(folder.cluster_id().to_string());
-        let topics = Arc::new(ArcSwap::from_pointee(image));
         let state = Arc::new(BrokerState {
             cluster_id,
             leader_epoch: maker.leader_epoch,

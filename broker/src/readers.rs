@@ -8,6 +8,7 @@ use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use keylane_protocol::offset::Offset;
 use keylane_protocol::primitive::Records;
@@ -23,6 +24,7 @@ use crate::log::read::{self, read_batches};
 use crate::partition::read::{FoundOffset, ReadError, ReadPlan, SearchPlan};
 use crate::partition::tail::ReadLimit;
 use crate::threads;
+use crate::topics::TopicsImage;
 
 /// How many threads read: one may wait for a slow disk while the other serves what is in the page cache.
 const READERS: usize = 2;
@@ -49,6 +51,7 @@ impl Readers {
     pub(crate) fn start(
         disk: &Arc<dyn Disk>,
         layout: &Layout,
+        topics: &Arc<ArcSwap<TopicsImage>>,
     ) -> io::Result<(Self, Vec<JoinHandle<()>>)> {
         let mut jobs = Vec::with_capacity(READERS);
         let mut handles = Vec::with_capacity(READERS);
@@ -57,6 +60,7 @@ impl Readers {
             let mut reader = Reader {
                 disk: Arc::clone(disk),
                 layout: layout.clone(),
+                topics: Arc::clone(topics),
                 open: VecDeque::new(),
             };
             handles.push(threads::spawn(&format!("reader-{index}"), move || {
@@ -110,6 +114,7 @@ impl Readers {
 struct Reader {
     disk: Arc<dyn Disk>,
     layout: Layout,
+    topics: Arc<ArcSwap<TopicsImage>>,
     /// The most recently opened last.
     open: VecDeque<((TopicPartition, Offset), File)>,
 }
@@ -128,9 +133,10 @@ impl Reader {
     }
 
     fn read(&mut self, plan: &ReadPlan) -> Result<Bytes, ReadError> {
-        let file = self.file(plan).map_err(|error| disk_error(plan, &error))?;
+        let file = self.file(plan);
+        let file = file.map_err(|error| self.disk_error(plan, &error))?;
         read_batches(&*self.disk, &file, &plan.range).map_err(|error| match error {
-            read::ReadError::Disk(error) => disk_error(plan, &error),
+            read::ReadError::Disk(error) => self.disk_error(plan, &error),
             damage => {
                 warn!(partition = ?plan.partition, segment = plan.segment.0, %damage, "damaged records");
                 ReadError::Damaged
@@ -165,16 +171,24 @@ impl Reader {
         self.open.push_back((key, file.clone()));
         Ok(file)
     }
-}
 
-fn disk_error(plan: &ReadPlan, error: &DiskError) -> ReadError {
-    match error {
-        // Its topic was deleted while this waited.
-        DiskError::NotFound => ReadError::Gone,
-        error => {
-            error!(partition = ?plan.partition, segment = plan.segment.0, %error, "cannot read");
-            ReadError::Offline
+    fn disk_error(&self, plan: &ReadPlan, error: &DiskError) -> ReadError {
+        match error {
+            DiskError::NotFound if self.exists(plan.partition) => {
+                warn!(partition = ?plan.partition, segment = plan.segment.0, "a segment's file is missing");
+                ReadError::Damaged
+            }
+            DiskError::NotFound => ReadError::Gone,
+            error => {
+                error!(partition = ?plan.partition, segment = plan.segment.0, %error, "cannot read");
+                ReadError::Offline
+            }
         }
+    }
+
+    /// Tells whether the partition's topic was not deleted while a job waited; its files go only afterwards.
+    fn exists(&self, partition: TopicPartition) -> bool {
+        self.topics.load().with_id(partition.topic_id).is_some()
     }
 }
 

@@ -146,3 +146,26 @@ fn a_damaged_batch_is_an_error_and_the_others_are_served() {
         [(2, "third".to_owned())]
     );
 }
+
+#[test]
+fn a_missing_segment_file_is_damage_and_not_a_topic_that_is_gone() {
+    let disk = SimulatedDisk::new(1);
+    let broker = start(&disk, |config| {
+        config.limits.tail_bytes_per_shard = 0;
+        config.topic_defaults.segment_bytes = 64 << 10;
+        config.topic_defaults.message_bytes_max = 64 << 10;
+    });
+    assert_eq!(create_topic(&broker, "t"), ErrorCode::None);
+    let mut client = Client::connect(broker.address());
+    for _ in 0..3 {
+        client.produce("t", 0, batch(&["x".repeat(40_000)]));
+    }
+    let is_second = |path: &&std::path::PathBuf| path.ends_with("00000000000000000001.log");
+    let paths = disk.paths();
+    let second = paths.iter().find(is_second).expect("a segment each");
+    disk.remove(second).expect("it rots away");
+    assert_eq!(values(&client.fetch("t", 0, 0, 0)).len(), 1);
+    let damaged = client.fetch("t", 0, 1, 0);
+    assert_eq!(damaged.error_code, ErrorCode::CorruptMessage);
+    assert_eq!(values(&client.fetch("t", 0, 2, 0)).len(), 1);
+}
