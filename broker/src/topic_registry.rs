@@ -275,7 +275,8 @@ fn stored(topic: &Topic) -> StoredTopic {
     }
 }
 
-/// Writes the index file of a segment, all of which is durable; without room for it, it is left out: it is a cache.
+/// Writes the index file of a segment, all of which is durable; without room or a descriptor for it, it is left out: it
+/// is a cache.
 ///
 /// # Errors
 /// When the disk fails: a sync may have, and then nobody knows what the segment holds.
@@ -289,9 +290,57 @@ pub(crate) fn write_index(folder: &DataFolder, ended: &SegmentSeal) -> Result<()
         &ended.producers,
     );
     match written {
-        Err(DiskError::NoSpace) => Ok(()),
+        Err(DiskError::NoSpace | DiskError::TooManyFiles) => Ok(()),
         // Its topic was deleted meanwhile.
         Err(DiskError::NotFound) => Ok(()),
         written => written,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use keylane_protocol::identifiers::BrokerId;
+
+    use super::*;
+    use crate::disk::simulated::{Fault, SimulatedDisk};
+    use crate::disk::{Disk, OpenMode};
+    use crate::partition::tests::{ID, batch, partition};
+
+    /// Returns the end of a partition's active segment, whose file holds its batch.
+    fn ended(disk: &SimulatedDisk, folder: &DataFolder) -> SegmentSeal {
+        let mut partition = partition(ID, 1 << 30);
+        let batch = batch(None, 1);
+        partition.append(&batch, 1).expect("room");
+        let layout = folder.layout();
+        for path in [layout.topic(ID.topic_id), layout.partition(ID)] {
+            disk.create_folder(&path).expect("a new folder");
+        }
+        let segment = layout.segment(ID, keylane_protocol::offset::Offset(0));
+        let file = disk.open(&segment, OpenMode::Create).expect("a new file");
+        let written = disk.write(&file, 0, &[batch.into_bytes()]);
+        written.expect("room");
+        partition.into_seals().pop().expect("a segment")
+    }
+
+    /// Returns what writing an index file answers when its operation number `step` meets the fault.
+    fn written(fault: fn(u64) -> Fault, step: u64) -> Result<(), DiskError> {
+        let disk = SimulatedDisk::new(1);
+        let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+        let ids = IdSource::from_seed([7; 32]).folder_ids();
+        let folder = DataFolder::open(shared, Path::new("/data"), BrokerId(1), ids);
+        let folder = folder.expect("a new folder");
+        let ended = ended(&disk, &folder);
+        disk.plan(fault(disk.operations() + step));
+        write_index(&folder, &ended)
+    }
+
+    #[test]
+    fn an_index_file_is_left_out_where_no_descriptor_is_left() {
+        for step in 1..8 {
+            let written = written(|operation| Fault::TooManyFiles { operation }, step);
+            assert_eq!(written, Ok(()), "step {step}");
+        }
     }
 }

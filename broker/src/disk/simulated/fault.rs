@@ -28,6 +28,11 @@ pub enum Fault {
         /// The operation's number.
         operation: u64,
     },
+    /// The operation finds no descriptor left, and nothing is done.
+    TooManyFiles {
+        /// The operation's number.
+        operation: u64,
+    },
     /// No more than this may be stored from now on.
     Full {
         /// Bytes of all files together.
@@ -48,7 +53,8 @@ impl Fault {
             Self::FailedSync { operation } => operation == number && kind == Kind::Sync,
             Self::PowerCut { operation }
             | Self::Failed { operation }
-            | Self::NoSpace { operation } => operation == number,
+            | Self::NoSpace { operation }
+            | Self::TooManyFiles { operation } => operation == number,
             Self::Full { .. } => false,
         }
     }
@@ -62,6 +68,7 @@ impl Fault {
         match self {
             Self::PowerCut { .. } => DiskError::PoweredOff,
             Self::NoSpace { .. } | Self::Full { .. } => DiskError::NoSpace,
+            Self::TooManyFiles { .. } => DiskError::TooManyFiles,
             Self::Failed { .. } | Self::FailedSync { .. } => DiskError::Failed {
                 operation: "a simulated operation",
                 errno: IO_ERRNO,
