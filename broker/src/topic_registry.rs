@@ -343,4 +343,14 @@ mod tests {
             assert_eq!(written, Ok(()), "step {step}");
         }
     }
+
+    #[test]
+    fn a_segment_that_cannot_be_synced_for_want_of_room_is_an_error() {
+        let full: fn(u64) -> Fault = |operation| Fault::NoSpace { operation };
+        // The segment's sync comes first; what follows makes the index file.
+        assert!(written(full, 1).is_err());
+        for step in 2..8 {
+            assert_eq!(written(full, step), Ok(()), "step {step}");
+        }
+    }
 }

@@ -8,7 +8,7 @@ use keylane_protocol::offset::{LeaderEpoch, Offset};
 
 use super::index_file::{INDEX_FILE_BYTES_MAX, IndexFile};
 use super::segment::Segment;
-use crate::disk::{Disk, DiskError, OpenMode, read_small, replace_small};
+use crate::disk::{Disk, DiskError, File, OpenMode, read_small, replace_small};
 use crate::folder::layout::{index_name, parse_segment_name, segment_name};
 
 /// Writes the index file of a segment that takes no more batches, or none before the next start, and cuts off what was
@@ -32,7 +32,7 @@ pub fn seal(
     if disk.size(&file)? > segment.size_bytes() {
         disk.set_length(&file, segment.size_bytes())?;
     }
-    disk.sync(&file)?;
+    sync_records(disk, &file)?;
     let mut earlier: Vec<Offset> = disk
         .list(folder)?
         .iter()
@@ -56,7 +56,20 @@ pub fn seal(
 
 fn sync_segment(disk: &dyn Disk, folder: &Path, base_offset: Offset) -> Result<(), DiskError> {
     let file = disk.open(&folder.join(segment_name(base_offset)), OpenMode::Write)?;
-    disk.sync(&file)
+    sync_records(disk, &file)
+}
+
+/// Syncs a segment. One that finds no room has failed like any other, and must not pass for a full disk: records of a
+/// topic that is not synced on each append may be lost.
+fn sync_records(disk: &dyn Disk, file: &File) -> Result<(), DiskError> {
+    const NO_SPACE_ERRNO: i32 = 28;
+    disk.sync(file).map_err(|error| match error {
+        DiskError::NoSpace => DiskError::Failed {
+            operation: "syncing a segment",
+            errno: NO_SPACE_ERRNO,
+        },
+        error => error,
+    })
 }
 
 /// Returns what the index file of a segment says, if it is sound: a cache that cannot be read is no cache.
