@@ -173,17 +173,6 @@ impl DataFolder {
         self.write_manifest()
     }
 
-    /// Hands out producer ids that no one got before, durably; returns the first of `count`.
-    ///
-    /// # Errors
-    /// When the disk fails; the ids are then lost.
-    pub fn hand_out_producer_ids(&mut self, count: u64) -> Result<u64, DiskError> {
-        let first = self.topics.producer_ids_end;
-        self.topics.producer_ids_end += count;
-        self.write_topics()?;
-        Ok(first)
-    }
-
     /// Notes that everything written is synced and nothing more will be.
     ///
     /// # Errors

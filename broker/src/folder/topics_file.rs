@@ -1,7 +1,7 @@
 //! The topics of the cluster, until a controller keeps them: written anew and renamed with every change.
 //!
 //! ```text
-//! body: producer ids handed out u64 · topic count u32
+//! body: unused u64 (0) · topic count u32
 //!       · per topic: id 16 · name text · partition count i32 · config count u32 · (key text · value text) …
 //! ```
 
@@ -14,6 +14,9 @@ pub(super) const KIND: Kind = Kind {
     magic: b"KEYLANET",
     version: 1,
 };
+
+/// What stands before the topics; whatever is found there means nothing.
+const UNUSED: u64 = 0;
 
 /// A topic as it was created.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,8 +34,6 @@ pub struct StoredTopic {
 /// The contents of the topics file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TopicsFile {
-    /// Producer ids below this have been handed out.
-    pub producer_ids_end: u64,
     /// The topics in order of their names.
     pub topics: Vec<StoredTopic>,
 }
@@ -40,7 +41,7 @@ pub struct TopicsFile {
 impl TopicsFile {
     pub(super) fn encode(&self) -> Bytes {
         let mut body = BytesMut::new();
-        body.put_u64(self.producer_ids_end);
+        body.put_u64(UNUSED);
         body.put_u32(u32::try_from(self.topics.len()).expect("topics are bounded"));
         for topic in &self.topics {
             body.put_slice(&topic.id.0);
@@ -61,7 +62,7 @@ impl TopicsFile {
     }
 
     fn decode_body(mut body: Bytes) -> Option<Self> {
-        let producer_ids_end = body.try_get_u64().ok()?;
+        let _unused = body.try_get_u64().ok()?;
         let count = body.try_get_u32().ok()?;
         let mut topics = Vec::new();
         for _ in 0..count {
@@ -80,9 +81,6 @@ impl TopicsFile {
                 configs,
             });
         }
-        Some(Self {
-            producer_ids_end,
-            topics,
-        })
+        Some(Self { topics })
     }
 }
