@@ -181,7 +181,7 @@ impl Broker {
             topics: Arc::clone(&topics),
             topic_changes: queue.topic_changes(),
             shards: mailboxes.clone(),
-            readers,
+            readers: readers.clone(),
             producer_ids: ProducerIds::new(maker.leader_epoch.0),
             request_budget: RequestBudget::new(
                 config.limits.request_bytes_total_max,
@@ -200,6 +200,7 @@ impl Broker {
             maker,
             space,
             writer: writer_handle,
+            readers,
             ids,
             switch,
         };

@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use keylane_protocol::identifiers::TopicId;
 use keylane_protocol::offset::Offset;
 use keylane_protocol::primitive::Records;
 use keylane_protocol::record_batch::RecordBatches;
@@ -38,6 +39,8 @@ enum Job {
         search: SearchPlan,
         reply: oneshot::Sender<Result<Option<FoundOffset>, ReadError>>,
     },
+    /// The topic was deleted: close its files, whose room is free only then.
+    Forget(TopicId),
 }
 
 /// Reaches the reader threads, which end when the last clone is dropped.
@@ -100,6 +103,14 @@ impl Readers {
         found.await.map_err(|_| ReadError::Offline)?
     }
 
+    /// Has the files of a deleted topic closed. Blocks while many reads wait, so it must not be called on a runtime.
+    pub(crate) fn forget(&self, topic_id: TopicId) {
+        for jobs in &self.jobs {
+            // A thread that has ended has closed its files.
+            let _ = jobs.blocking_send(Job::Forget(topic_id));
+        }
+    }
+
     /// Hands a job to the thread that has the partition's files open.
     async fn ask(&self, plan: ReadPlan, job: Job) -> Result<(), ReadError> {
         let thread = plan.partition.partition.0.unsigned_abs() as usize % self.jobs.len();
@@ -129,6 +140,7 @@ impl Reader {
             Job::Search { search, reply } => {
                 let _ = reply.send(self.search(&search));
             }
+            Job::Forget(topic_id) => self.open.retain(|((of, _), _)| of.topic_id != topic_id),
         }
     }
 

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! create   decide → disk (folders, manifest, topics file) → partitions to their shards → image
-//! delete   disk (manifest, topics file) → image → shards let go → the writer forgets → files
+//! delete   disk (manifest, topics file) → image → shards let go → the writer forgets → files → the readers forget
 //! ```
 //! So a topic in the image is always durable. A disk error in between leaves what only the next start can settle: the
 //! broker then ends.
@@ -26,6 +26,7 @@ use crate::log::{Log, TopicPartition};
 use crate::partition::SegmentSeal;
 use crate::partition::producer_state::Producers;
 use crate::partitions::PartitionMaker;
+use crate::readers::Readers;
 use crate::server::shard_of;
 use crate::shard::reports::OfflineSwitch;
 use crate::shard::request::ShardRequest;
@@ -157,6 +158,7 @@ pub(crate) struct TopicRegistry {
     pub maker: PartitionMaker,
     pub space: Arc<SpaceBudget>,
     pub writer: WriterHandle,
+    pub readers: Readers,
     pub ids: IdSource,
     pub switch: OfflineSwitch,
 }
@@ -247,6 +249,8 @@ impl TopicRegistry {
         threads::block_on(self.writer.forget(topic.partitions().collect()))
             .map_err(|_| ChangeTopicError::Stopping)?;
         self.folder.remove_deleted(topic.id)?;
+        // Only now: before, a read that was already planned could open a file again.
+        self.readers.forget(topic.id);
         info!(topic = %topic.name, id = %topic.id, "topic deleted");
         Ok(topic)
     }

@@ -2,6 +2,7 @@
 
 mod kit;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use keylane_protocol::error_code::ErrorCode;
@@ -21,7 +22,7 @@ use keylane_protocol::message::init_producer_id::InitProducerIdRequest;
 use keylane_protocol::message::metadata::{MetadataRequest, MetadataRequestTopic};
 use keylane_protocol::message::produce::ProduceRequest;
 use keylane_protocol::offset::Offset;
-use kit::{Client, TestBroker, batch, fetch_request, in_every_version, produce_request};
+use kit::{Client, TestBroker, batch, fetch_request, in_every_version, produce_request, values};
 use tokio::time::Instant;
 
 #[test]
@@ -127,6 +128,38 @@ fn a_deleted_topic_is_gone_and_its_name_makes_another() {
     );
     let missing = client.ask(&delete(None, first), 6);
     assert_eq!(missing.responses[0].error_code, ErrorCode::UnknownTopicId);
+}
+
+/// Returns the files below the broker's folder that are open although they were removed.
+fn removed_and_open(broker: &TestBroker) -> Vec<PathBuf> {
+    let open = std::fs::read_dir("/proc/self/fd").expect("this is Linux");
+    let targets = open.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+    let is_removed = |path: &PathBuf| path.to_string_lossy().ends_with(" (deleted)");
+    targets
+        .filter(|path| path.starts_with(broker.folder.path()) && is_removed(path))
+        .collect()
+}
+
+#[test]
+fn a_deleted_topic_gives_its_room_back_although_it_was_read() {
+    let broker = TestBroker::start_with(|config| config.limits.tail_bytes_per_shard = 0);
+    broker.create_topic("t", 3);
+    let mut client = broker.connect();
+    for partition in 0..3 {
+        client.produce("t", partition, batch(&["a"]));
+        assert_eq!(values(&client.fetch("t", partition, 0, 0)).len(), 1);
+    }
+    let request = DeleteTopicsRequest {
+        topic_names: vec!["t".into()],
+        ..DeleteTopicsRequest::default()
+    };
+    let response = client.ask(&request, 1);
+    assert_eq!(response.responses[0].error_code, ErrorCode::None);
+    let is_closed = (0..100).any(|_| {
+        std::thread::sleep(Duration::from_millis(10));
+        removed_and_open(&broker).is_empty()
+    });
+    assert!(is_closed, "{:?}", removed_and_open(&broker));
 }
 
 #[test]
