@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytestring::ByteString;
 use keylane_protocol::error_code::ErrorCode;
+use keylane_protocol::identifiers::TopicId;
 use keylane_protocol::message::api_versions::ApiVersionsRequest;
 use keylane_protocol::message::fetch::FetchRequest;
 use keylane_protocol::message::metadata::{MetadataRequest, MetadataRequestTopic};
@@ -209,6 +210,23 @@ fn when_answers_fill_their_bound_a_fetch_gets_little_but_never_nothing() {
         assert!((1..=6).contains(&count), "{count} of 10 kB each");
         next += count;
     }
+}
+
+#[test]
+fn a_topic_is_described_once_whatever_ids_stand_beside_its_name() {
+    let broker = TestBroker::start();
+    broker.create_topic("t", 100);
+    let with_id = |number: u128| MetadataRequestTopic {
+        name: Some("t".into()),
+        topic_id: TopicId(number.to_be_bytes()),
+    };
+    let request = MetadataRequest {
+        topics: Some((0..1_000).map(with_id).collect()),
+        ..MetadataRequest::default()
+    };
+    let response = broker.connect().ask(&request, 12);
+    assert_eq!(response.topics.len(), 1);
+    assert_eq!(response.topics[0].partitions.len(), 100);
 }
 
 #[test]

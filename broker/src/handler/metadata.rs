@@ -47,11 +47,15 @@ pub(crate) fn answer(
     let topics: Vec<MetadataResponseTopic> = if all_asked {
         image.topics().map(|topic| found(topic, identity)).collect()
     } else {
-        // Each once: a short name repeated could stand for a topic of many partitions.
+        // Each once: a short name repeated could stand for a topic of many partitions. Beside a name the id says nothing.
         let mut seen = AHashSet::new();
+        let key = |topic: &MetadataRequestTopic| match &topic.name {
+            Some(name) => (Some(name.clone()), TopicId::ZERO),
+            None => (None, topic.topic_id),
+        };
         let asked = request.topics.iter().flatten();
         asked
-            .filter(|topic| seen.insert((topic.name.as_deref(), topic.topic_id)))
+            .filter(|topic| seen.insert(key(topic)))
             .map(|topic| one(topic, identity, image))
             .collect()
     };
