@@ -232,18 +232,22 @@ impl Shard {
     pub(crate) fn on_read(&mut self, request: ReadRequest) {
         let mut bytes = 0;
         let mut outcomes = Vec::with_capacity(request.parts.len());
-        let mut failed = false;
+        // Nothing is waited for: something failed, or there is more than the limits let through.
+        let mut is_due = false;
         for part in &request.parts {
             let outcome = self.read_part(part, request.bytes_max, bytes);
             match &outcome {
-                Ok(read) => bytes += read.found.bytes(),
-                Err(_) => failed = true,
+                Ok(read) => {
+                    bytes += read.found.bytes();
+                    is_due |= read.found.has_more();
+                }
+                Err(_) => is_due = true,
             }
             outcomes.push(outcome);
         }
         if let Some(watch) = request.watch
             && bytes < watch.bytes_min
-            && !failed
+            && !is_due
         {
             let missing = (watch.bytes_min - bytes).div_ceil(watch.shards.max(1));
             let partitions = request.parts.iter().map(|part| part.partition).collect();

@@ -105,6 +105,25 @@ fn a_parked_fetch_waits_for_its_minimum_of_bytes() {
 }
 
 #[test]
+fn a_fetch_does_not_wait_for_bytes_that_its_maximum_leaves_out() {
+    let broker = TestBroker::start();
+    broker.create_topic("t", 1);
+    let mut client = broker.connect();
+    for _ in 0..5 {
+        client.produce("t", 0, batch(&["x".repeat(1000)]));
+    }
+    let request = FetchRequest {
+        min_bytes: 2500,
+        max_bytes: 2500,
+        ..fetch_request("t", 0, 0, 20_000)
+    };
+    let started = Instant::now();
+    let response = client.ask(&request, 12);
+    assert_eq!(values(&response.responses[0].partitions[0]).len(), 2);
+    assert!(started.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
 fn a_parked_fetch_is_answered_early_when_another_request_waits_behind_it() {
     let broker = TestBroker::start();
     broker.create_topic("t", 1);

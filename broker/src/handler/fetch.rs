@@ -112,14 +112,15 @@ struct Gathered {
     bytes: usize,
     held: Held,
     has_error: bool,
-    /// A reader that is behind the tail gets what there is: its segment may end before enough bytes.
-    is_behind: bool,
+    /// There is more than the request's limits let through, or the reader is behind the tail, where its segment may end
+    /// before enough bytes.
+    has_more: bool,
 }
 
 impl Gathered {
     /// Tells whether the answer does not wait for more bytes.
     fn is_due(&self) -> bool {
-        self.has_error || self.is_behind
+        self.has_error || self.has_more
     }
 }
 
@@ -226,10 +227,8 @@ impl<'a> Fetch<'a> {
                 bytes_max: room,
                 at_least_one: gathered.bytes == 0,
             };
-            gathered.is_behind |=
-                matches!(&outcome, Ok(read) if matches!(read.found, ReadFound::OnDisk(_)));
             let read = match outcome {
-                Ok(read) => self.load(read, limit, &mut gathered.held).await,
+                Ok(read) => self.load(read, limit, &mut gathered).await,
                 Err(error) => Err(error),
             };
             gathered.has_error |= read.is_err();
@@ -245,15 +244,20 @@ impl<'a> Fetch<'a> {
         &self,
         read: PartitionRead,
         mut limit: ReadLimit,
-        held: &mut Held,
+        gathered: &mut Gathered,
     ) -> Result<Loaded, ReadError> {
         let wanted = read.found.bytes().min(limit.bytes_max);
-        if !self.broker.answers.hold(wanted, held) {
+        gathered.has_more |= read.found.has_more();
+        if !self.broker.answers.hold(wanted, &mut gathered.held) {
             limit.bytes_max = limit.bytes_max.min(FETCH_BYTES_AT_BOUND);
         }
         let records = match read.found {
             ReadFound::Nothing => Records::default(),
-            ReadFound::Recent(recent) => recent.within(limit).into_iter().collect(),
+            ReadFound::Recent(recent) => {
+                let recent = recent.within(limit);
+                gathered.has_more |= recent.is_cut;
+                recent.slices.into_iter().collect()
+            }
             ReadFound::OnDisk(_) if limit.bytes_max == 0 => Records::default(),
             ReadFound::OnDisk(place) => self.broker.readers.read(place, limit).await?,
         };

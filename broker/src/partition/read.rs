@@ -102,6 +102,16 @@ impl ReadFound {
             Self::OnDisk(plan) => plan.bytes(),
         }
     }
+
+    /// Returns whether there is more than the reader's limit let through, or may be.
+    #[must_use]
+    pub fn has_more(&self) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Recent(recent) => recent.is_cut,
+            Self::OnDisk(_) => true,
+        }
+    }
 }
 
 /// A place on disk to read from.

@@ -42,24 +42,27 @@ pub struct TailRead {
     pub slices: Vec<Bytes>,
     /// Their bytes.
     pub bytes: usize,
+    /// Whether the limit left out batches that follow.
+    pub is_cut: bool,
 }
 
 impl TailRead {
     /// Keeps the first whole batches that fit the limit.
     #[must_use]
-    pub fn within(mut self, limit: ReadLimit) -> Vec<Bytes> {
+    pub fn within(mut self, limit: ReadLimit) -> Self {
         let mut kept = 0;
         let mut bytes = 0;
         for batch in self.slices.chunks(2) {
             let size: usize = batch.iter().map(Bytes::len).sum();
             if bytes + size > limit.bytes_max && !(kept == 0 && limit.at_least_one) {
+                self.is_cut = true;
                 break;
             }
             bytes += size;
             kept += batch.len();
         }
         self.slices.truncate(kept);
-        self.slices
+        Self { bytes, ..self }
     }
 }
 
@@ -147,6 +150,7 @@ impl<P: Copy + Ord> Tail<P> {
         {
             let is_first = read.bytes == 0;
             if read.bytes + batch.len() > limit.bytes_max && !(is_first && limit.at_least_one) {
+                read.is_cut = true;
                 break;
             }
             read.bytes += batch.len();
@@ -241,10 +245,24 @@ mod tests {
     }
 
     #[test]
+    fn a_read_says_whether_its_limit_left_something_out() {
+        let limit = |bytes_max| ReadLimit {
+            bytes_max,
+            at_least_one: true,
+        };
+        let read = |bytes_max| filled().read(1, Offset(10), Offset(39), limit(bytes_max));
+        let whole = read(200).expect("within the run");
+        assert!(!whole.is_cut, "the last batch is above the end");
+        assert!(read(199).expect("within the run").is_cut);
+        assert!(!whole.clone().within(limit(200)).is_cut);
+        assert!(whole.within(limit(50)).is_cut);
+    }
+
+    #[test]
     fn a_read_can_be_cut_to_fewer_whole_batches() {
         let read = |limit| {
             let read = filled().read(1, Offset(10), Offset(40), LIMIT);
-            read.expect("within the run").within(limit).len()
+            read.expect("within the run").within(limit).slices.len()
         };
         let limit = |bytes_max, at_least_one| ReadLimit {
             bytes_max,
