@@ -10,7 +10,7 @@ use crate::config::Fault;
 /// are a few hundred bytes for each.
 pub(crate) const REQUEST_ITEMS_MAX: usize = 100_000;
 
-/// How much a Fetch gets of each partition when the answers of all connections have reached their bound.
+/// How much a Fetch gets, of all its partitions, when the answers of all connections have reached their bound.
 pub(crate) const FETCH_BYTES_AT_BOUND: usize = 64 << 10;
 
 /// The most requests that wait in a shard's mailbox; at the bound connections stop reading.

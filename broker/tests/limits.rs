@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use bytestring::ByteString;
 use keylane_protocol::error_code::ErrorCode;
-use keylane_protocol::identifiers::TopicId;
+use keylane_protocol::identifiers::{PartitionIndex, TopicId};
 use keylane_protocol::message::api_versions::ApiVersionsRequest;
-use keylane_protocol::message::fetch::FetchRequest;
+use keylane_protocol::message::fetch::{FetchPartition, FetchRequest};
 use keylane_protocol::message::metadata::{MetadataRequest, MetadataRequestTopic};
 use keylane_protocol::message::produce::ProduceRequest;
 use kit::{Client, TestBroker, batch, fetch_request, produce_request, values};
@@ -210,6 +210,30 @@ fn when_answers_fill_their_bound_a_fetch_gets_little_but_never_nothing() {
         assert!((1..=6).contains(&count), "{count} of 10 kB each");
         next += count;
     }
+}
+
+#[test]
+fn when_answers_fill_their_bound_many_partitions_get_no_more_than_one() {
+    let broker = TestBroker::start_with(|config| config.limits.fetch_bytes_total_max = 1);
+    broker.create_topic("t", 8);
+    let mut client = broker.connect();
+    for partition in 0..8 {
+        for _ in 0..4 {
+            client.produce("t", partition, batch(&["x".repeat(10_000)]));
+        }
+    }
+    let mut request = fetch_request("t", 0, 0, 0);
+    let asked = request.topics[0].partitions[0].clone();
+    request.topics[0].partitions = (0..8)
+        .map(|index| FetchPartition {
+            partition: PartitionIndex(index),
+            ..asked.clone()
+        })
+        .collect();
+    let response = client.ask(&request, 12);
+    let partitions = &response.responses[0].partitions;
+    let records = partitions.iter().map(|partition| values(partition).len());
+    assert_eq!(records.sum::<usize>(), 6, "64 KiB of 10 kB each");
 }
 
 #[test]

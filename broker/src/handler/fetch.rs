@@ -111,6 +111,8 @@ fn refuse_whole(request: &FetchRequest) -> Option<ErrorCode> {
 struct Gathered {
     bytes: usize,
     held: Held,
+    /// Those of `bytes` for which there was no room in the bound of all answers.
+    bytes_above_bound: usize,
     has_error: bool,
     /// There is more than the request's limits let through, or the reader is behind the tail, where its segment may end
     /// before enough bytes.
@@ -248,8 +250,10 @@ impl<'a> Fetch<'a> {
     ) -> Result<Loaded, ReadError> {
         let wanted = read.found.bytes().min(limit.bytes_max);
         gathered.has_more |= read.found.has_more();
-        if !self.broker.answers.hold(wanted, &mut gathered.held) {
-            limit.bytes_max = limit.bytes_max.min(FETCH_BYTES_AT_BOUND);
+        let is_held = self.broker.answers.hold(wanted, &mut gathered.held);
+        if !is_held {
+            let left = FETCH_BYTES_AT_BOUND.saturating_sub(gathered.bytes_above_bound);
+            limit.bytes_max = limit.bytes_max.min(left);
         }
         let records = match read.found {
             ReadFound::Nothing => Records::default(),
@@ -261,6 +265,9 @@ impl<'a> Fetch<'a> {
             ReadFound::OnDisk(_) if limit.bytes_max == 0 => Records::default(),
             ReadFound::OnDisk(place) => self.broker.readers.read(place, limit).await?,
         };
+        if !is_held {
+            gathered.bytes_above_bound += records.len();
+        }
         Ok(Loaded {
             high_watermark: read.high_watermark,
             log_start_offset: read.log_start_offset,
