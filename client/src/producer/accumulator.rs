@@ -4,6 +4,8 @@
 //! the bound is that of the process. What was taken from here belongs to `delivery`.
 
 mod taking;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -246,9 +248,10 @@ impl Accumulator {
             capacity,
             (is_due, deadline),
         ));
-        let is_first = self.lingering.is_empty();
+        // Else the sender looks again before this one is due. What is overdue waits for a leader, and wakes nobody.
+        let sleeps_longer = self.next_due(now).is_none();
         self.lingering.insert((is_due, id));
-        is_first
+        sleeps_longer
     }
 
     /// Closes the open batch of a lane and returns whether the sender has something new to do.

@@ -321,7 +321,7 @@ impl Sender {
     fn next_deadline(&self, now: Instant) -> Instant {
         let accumulator = self.shared.lock();
         // What is due already waits for a connection, a leader or an answer, each of which wakes the sender.
-        let is_due = accumulator.next_due().filter(|&is_due| is_due > now);
+        let is_due = accumulator.next_due(now);
         let expiry = accumulator.next_expiry();
         drop(accumulator);
         let resend = self.delivery.next_resend().filter(|&resend| resend > now);

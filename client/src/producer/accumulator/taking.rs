@@ -1,6 +1,7 @@
 //! The sender's side of the accumulator: what is due, what has expired, what is settled.
 
 use std::collections::BTreeSet;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use std::time::Instant;
@@ -67,9 +68,11 @@ impl Accumulator {
         expired
     }
 
-    /// Returns when the next open batch is due.
-    pub(crate) fn next_due(&self) -> Option<Instant> {
-        self.lingering.first().map(|&(is_due, _)| is_due)
+    /// Returns when the next open batch becomes due after `now`.
+    pub(crate) fn next_due(&self, now: Instant) -> Option<Instant> {
+        let after = (Bound::Excluded((now, LaneId(usize::MAX))), Bound::Unbounded);
+        let mut later = self.lingering.range(after);
+        later.next().map(|&(is_due, _)| is_due)
     }
 
     /// Returns when the oldest batch that is not settled expires.
