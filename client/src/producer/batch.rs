@@ -122,7 +122,9 @@ impl OpenBatch {
             self.is_cut_by_size = true;
             return false;
         }
-        let more = self.capacity.max(needed - self.capacity);
+        // The room left in the capacity is what lets records in, so that it must not exceed the batch's size.
+        let doubled = self.capacity.min(batch_size_bytes - self.capacity);
+        let more = doubled.max(needed - self.capacity);
         if !reserve(more) {
             return false;
         }

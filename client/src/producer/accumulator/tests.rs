@@ -56,3 +56,24 @@ fn a_batch_that_cannot_be_sent_does_not_hide_when_another_is_due() {
     assert!(append(&mut accumulator, 1, 10, much_later));
     assert_eq!(accumulator.next_due(much_later), Some(much_later + LINGER));
 }
+
+#[test]
+fn a_batch_never_grows_beyond_its_size() {
+    let mut accumulator = accumulator();
+    let now = crate::ambient::now();
+    // The capacity of a batch follows the one before it, whatever that was.
+    for first in [100, 5_000, 9_000, 12_000] {
+        append(&mut accumulator, 0, first, now);
+        accumulator.seal_all();
+        for _ in 0..200 {
+            append(&mut accumulator, 0, 150, now);
+        }
+        accumulator.seal_all();
+    }
+    let batches = std::iter::from_fn(|| accumulator.take(LaneId(0)));
+    let largest = batches.map(|batch| batch.len()).max();
+    assert!(
+        largest.is_some_and(|bytes| bytes <= BATCH_BYTES),
+        "{largest:?}"
+    );
+}
