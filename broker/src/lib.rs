@@ -8,6 +8,7 @@ mod broker;
 mod clock;
 pub mod config;
 mod connection;
+pub mod controller;
 pub mod disk;
 mod entropy;
 pub mod folder;

@@ -56,6 +56,30 @@ pub(crate) const TAIL_ENTRY_BYTES: usize = 128;
 /// The most messages a shard takes from its mailbox before it hands their appends to the writer.
 pub(crate) const SHARD_MESSAGES_AT_ONCE: usize = 64;
 
+/// The largest payload of one entry of the metadata quorum's log; a larger proposal is refused.
+pub const RAFT_ENTRY_BYTES_MAX: usize = 1 << 20;
+
+/// The largest snapshot of the metadata; a voter whose state is larger keeps its log instead and says so.
+pub const RAFT_SNAPSHOT_BYTES_MAX: usize = 64 << 20;
+
+/// What one message carries of a snapshot.
+pub const RAFT_SNAPSHOT_CHUNK_BYTES: usize = 1 << 20;
+
+/// A leader sends entries together until they have so many bytes; a single entry may be larger.
+pub const RAFT_REPLICATE_BYTES: usize = 1 << 20;
+
+/// The largest message between voters; a larger one is refused before it is decoded.
+pub const RAFT_MESSAGE_BYTES_MAX: usize = 4 << 20;
+
+/// The most members, voters and learners, of the metadata quorum.
+pub const RAFT_MEMBERS_MAX: usize = 64;
+
+/// A segment of the quorum's log is closed, and the next one begun, when it has so many bytes.
+pub const RAFT_SEGMENT_BYTES: u64 = 4 << 20;
+
+/// The most requests that wait for the quorum's disk thread; at the bound those who ask wait.
+pub(crate) const RAFT_STORE_JOBS_MAX: usize = 256;
+
 /// Bounds that a deployment may want to change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
