@@ -10,6 +10,10 @@ use crate::config::Fault;
 /// are a few hundred bytes for each.
 pub(crate) const REQUEST_ITEMS_MAX: usize = 100_000;
 
+/// The most bytes of an answer's words about an error; longer ones are cut. They may repeat a name that a client gave,
+/// and what is longer than the codec's texts could not be answered at all.
+pub(crate) const ERROR_WORDS_BYTES_MAX: usize = 1024;
+
 /// How much a Fetch gets, of all its partitions, when the answers of all connections have reached their bound.
 pub(crate) const FETCH_BYTES_AT_BOUND: usize = 64 << 10;
 

@@ -283,6 +283,45 @@ fn every_version_of_every_administrative_api_is_answered() {
 }
 
 #[test]
+fn what_names_something_very_long_is_refused_in_short_words() {
+    let broker = TestBroker::start();
+    let mut client = broker.connect();
+    let long = "\u{1}".repeat(30_000);
+    let request = CreateTopicsRequest {
+        topics: vec![CreatableTopic {
+            name: "t".into(),
+            num_partitions: 1,
+            replication_factor: 1,
+            configs: vec![CreatableTopicConfig {
+                name: long.as_str().into(),
+                value: Some(long.as_str().into()),
+            }],
+            ..CreatableTopic::default()
+        }],
+        ..CreateTopicsRequest::default()
+    };
+    let answer = &client.ask(&request, 7).topics[0];
+    assert_eq!(answer.error_code, ErrorCode::InvalidConfig);
+    let request = DeleteTopicsRequest {
+        topic_names: vec![long.as_str().into()],
+        ..DeleteTopicsRequest::default()
+    };
+    let answer = &client.ask(&request, 5).responses[0];
+    let text = answer.error_message.as_deref().unwrap_or_default();
+    assert!((10..2000).contains(&text.len()), "{} bytes", text.len());
+    let request = DescribeConfigsRequest {
+        resources: vec![DescribeConfigsResource {
+            resource_type: 2,
+            resource_name: long.as_str().into(),
+            configuration_keys: None,
+        }],
+        ..DescribeConfigsRequest::default()
+    };
+    let answer = &client.ask(&request, 4).results[0];
+    assert_eq!(answer.error_code, ErrorCode::UnknownTopicOrPartition);
+}
+
+#[test]
 fn topics_that_cannot_be_are_refused_in_words() {
     let broker = TestBroker::start();
     broker.create_topic("a.b", 1);

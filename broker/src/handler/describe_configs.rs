@@ -14,6 +14,7 @@ use keylane_protocol::message::describe_configs::{
     RESOURCE_TYPE_TOPIC,
 };
 
+use super::words;
 use crate::config::BrokerConfig;
 use crate::topic_settings::{SETTINGS, Setting, SettingType, TopicSettings};
 use crate::topics::{Topic, TopicsImage};
@@ -56,7 +57,7 @@ fn result(
 ) -> DescribeConfigsResult {
     let (error_code, error_message, mut configs) = match outcome {
         Ok(configs) => (ErrorCode::None, None, configs),
-        Err((code, text)) => (code, Some(ByteString::from(text)), Vec::new()),
+        Err((code, text)) => (code, Some(words(text)), Vec::new()),
     };
     if let Some(keys) = resource
         .configuration_keys

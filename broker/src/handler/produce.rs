@@ -20,6 +20,7 @@ use keylane_protocol::record_batch::RecordBatch;
 use tokio::sync::oneshot;
 
 use self::check::Fault;
+use super::words;
 use crate::log::TopicPartition;
 use crate::partition::AppendError;
 use crate::partition::producer_state::Refusal;
@@ -199,7 +200,7 @@ impl<'a> Routes<'a> {
 fn fault_response(fault: Fault) -> PartitionProduceResponse {
     PartitionProduceResponse {
         error_code: fault.code,
-        error_message: Some(ByteString::from(fault.text)),
+        error_message: Some(words(fault.text)),
         ..PartitionProduceResponse::default()
     }
 }

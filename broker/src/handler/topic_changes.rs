@@ -16,7 +16,7 @@ use keylane_protocol::message::delete_topics::{
 };
 use keylane_protocol::message::metadata::{MetadataRequest, MetadataResponse};
 
-use super::{describe_configs, metadata};
+use super::{describe_configs, metadata, words};
 use crate::server::BrokerState;
 use crate::topic_registry::{ChangeTopicError, TopicToDelete};
 use crate::topics::Topic;
@@ -75,7 +75,7 @@ async fn create_one(
         Err(error) => CreatableTopicResult {
             name,
             error_code: code(&error),
-            error_message: Some(error.to_string().into()),
+            error_message: Some(words(error.to_string())),
             configs: None,
             ..CreatableTopicResult::default()
         },
@@ -200,7 +200,7 @@ async fn delete_one(broker: &BrokerState, asked: DeleteTopicState) -> DeletableT
             name: asked.name,
             topic_id: asked.topic_id,
             error_code: code(&error),
-            error_message: Some(error.to_string().into()),
+            error_message: Some(words(error.to_string())),
         },
     }
 }
