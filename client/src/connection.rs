@@ -75,8 +75,8 @@ struct Shared {
 struct State {
     /// Whole frames that are to be written.
     outgoing: Vec<Bytes>,
-    /// Requests in `outgoing` that get no answer: they count as done once written.
-    unanswered: Vec<OnAnswer>,
+    /// Requests that get no answer: they count as done once written.
+    unanswered: VecDeque<Waiting>,
     /// Requests in the order in which they were handed over.
     waiting: VecDeque<Waiting>,
     failure: Option<ConnectionError>,
@@ -93,7 +93,7 @@ struct Waiting {
 /// How a request is to be treated.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Terms {
-    /// How long to wait for the answer; counted from when the request is handed over.
+    /// How long to wait for the answer, or until a request without one is written; counted from when the request is handed over.
     pub(crate) timeout: Duration,
     /// False for Produce with acks 0: done once written, with an empty frame.
     pub(crate) is_answered: bool,
@@ -206,6 +206,17 @@ impl Connection {
     }
 }
 
+impl State {
+    /// Returns the request that has to be done first. Answers come in order, so only a request ahead can hold up the
+    /// first one: its deadline is the one that counts, and a later request with a shorter time-out is due no earlier than
+    /// what it waits behind.
+    fn first_due(&self) -> Option<&Waiting> {
+        let firsts = [self.waiting.front(), self.unanswered.front()];
+        let firsts = firsts.into_iter().flatten();
+        firsts.min_by_key(|waiting| waiting.deadline)
+    }
+}
+
 impl Shared {
     fn new(address: BrokerAddress, settings: ConnectionSettings, versions: SpokenVersions) -> Self {
         Self {
@@ -246,7 +257,7 @@ impl Shared {
         if is_answered {
             state.waiting.push_back(waiting);
         } else {
-            state.unanswered.push(waiting.on_answer);
+            state.unanswered.push_back(waiting);
         }
         drop(state);
         self.work.notify_one();
@@ -262,9 +273,8 @@ impl Shared {
         state.outgoing = Vec::new();
         drop(state);
         self.end.cancel();
-        let answered = waiting.into_iter().map(|waiting| waiting.on_answer);
-        for on_answer in answered.chain(unanswered) {
-            on_answer(Err(cause.clone()));
+        for waiting in waiting.into_iter().chain(unanswered) {
+            (waiting.on_answer)(Err(cause.clone()));
         }
     }
 }

@@ -247,6 +247,30 @@ async fn without_acknowledgement_a_record_counts_once_it_is_handed_over() {
 }
 
 #[tokio::test]
+async fn without_acknowledgement_a_peer_that_reads_no_more_is_given_up() {
+    let peer = Peer::start(TOPIC, 1).await;
+    peer.keep_nothing();
+    peer.on_produce(|number| match number {
+        0 => Action::Hang,
+        _ => Action::Serve,
+    });
+    let client = client(&peer).await;
+    let producer = client.producer().acks(Acks::None);
+    let producer = producer.build().await.expect("a producer");
+    let value = "v".repeat(100_000);
+    for _ in 0..400 {
+        // More than the sockets hold.
+        let record = ProducerRecord::to(TOPIC).value(&value);
+        let sent = tokio::time::timeout(Duration::from_secs(20), producer.send(record)).await;
+        drop(sent.expect("the memory becomes free again").expect("taken"));
+    }
+    let flushed = tokio::time::timeout(Duration::from_secs(20), producer.flush()).await;
+    let lost = flushed.expect("in time").expect_err("some were under way");
+    assert!(lost.records < 400, "{lost}");
+    assert!(peer.produce_requests() > 1, "a new connection goes on");
+}
+
+#[tokio::test]
 async fn a_closed_producer_takes_no_record_and_a_dropped_one_settles_its_receipts() {
     let peer = Peer::start(TOPIC, 1).await;
     let client = client(&peer).await;

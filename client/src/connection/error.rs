@@ -41,7 +41,8 @@ pub enum ConnectionError {
         /// Who.
         address: BrokerAddress,
     },
-    /// A request was not answered in time; the connection was given up, since later answers would come later still.
+    /// A request was not answered in time, or could not be written in time if it gets no answer; the connection was given
+    /// up, since later answers would come later still.
     #[error("{address} did not answer {api} within {after:?}")]
     RequestTimedOut {
         /// Who.

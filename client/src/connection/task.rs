@@ -10,7 +10,7 @@ use keylane_protocol::header::ResponseHeader;
 use tokio::time::{Instant, sleep_until};
 
 use super::handshake::{Reader, Writer, broken, unreadable};
-use super::{ConnectionError, OnAnswer, Shared};
+use super::{ConnectionError, Shared, Waiting};
 
 pub(super) struct Halves {
     pub(super) reader: Reader,
@@ -59,14 +59,12 @@ async fn serve(shared: &Shared, halves: &mut Halves) -> ConnectionError {
     }
 }
 
-/// Moves what was handed over into the writer and returns when the earliest answer is due.
+/// Moves what was handed over into the writer and returns when the first request must be done.
 fn take_work(shared: &Shared, writer: &mut Writer, queued: &mut usize) -> Option<Instant> {
     let mut state = shared.lock();
     let outgoing = mem::take(&mut state.outgoing);
     *queued = state.unanswered.len();
-    // Answers come in order, so only a request ahead can hold up the first: its deadline is the one that counts, and a
-    // later request with a shorter time-out is due no earlier than what it waits behind.
-    let deadline = state.waiting.front().map(|waiting| waiting.deadline);
+    let deadline = state.first_due().map(|waiting| waiting.deadline);
     drop(state);
     if !outgoing.is_empty() {
         writer.queue(outgoing);
@@ -76,9 +74,9 @@ fn take_work(shared: &Shared, writer: &mut Writer, queued: &mut usize) -> Option
 
 /// Reports the first `count` requests without an answer as done.
 fn written(shared: &Shared, count: usize) {
-    let done: Vec<OnAnswer> = shared.lock().unanswered.drain(..count).collect();
-    for on_written in done {
-        on_written(Ok(Bytes::new()));
+    let done: Vec<Waiting> = shared.lock().unanswered.drain(..count).collect();
+    for waiting in done {
+        (waiting.on_answer)(Ok(Bytes::new()));
     }
 }
 
@@ -100,7 +98,7 @@ fn answer(shared: &Shared, frame: Bytes) -> Result<(), ConnectionError> {
     };
     let header = ResponseHeader::peek(&frame).map_err(|error| malformed(error.to_string()))?;
     let mut state = shared.lock();
-    let is_asked = |id: i32| move |waiting: &super::Waiting| waiting.correlation_id == id;
+    let is_asked = |id: i32| move |waiting: &Waiting| waiting.correlation_id == id;
     let found = state
         .waiting
         .iter()
@@ -119,7 +117,7 @@ fn answer(shared: &Shared, frame: Bytes) -> Result<(), ConnectionError> {
 
 fn overdue(shared: &Shared) -> Option<ConnectionError> {
     let state = shared.lock();
-    let first = state.waiting.front()?;
+    let first = state.first_due()?;
     (first.deadline <= Instant::now()).then(|| ConnectionError::RequestTimedOut {
         address: shared.address.clone(),
         api: first.api,

@@ -56,6 +56,8 @@ pub(crate) enum Action {
     Close,
     /// Never answers, keeps the connection open.
     Ignore,
+    /// Never reads on, keeps the connection open.
+    Hang,
     /// Answers with an error, writes nothing.
     Refuse(ErrorCode),
     /// Answers with an error although it writes.
@@ -279,6 +281,7 @@ async fn act(action: Action, frame: Vec<Bytes>, writer: &mut FrameWriter<OwnedWr
         Action::Say(bytes) => writer.queue(vec![Bytes::from_static(bytes)]),
         Action::WriteAndClose | Action::Close => return false,
         Action::Ignore => {}
+        Action::Hang => std::future::pending().await,
     }
     writer.flush().await.is_ok()
 }
