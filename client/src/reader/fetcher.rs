@@ -69,7 +69,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
         fetcher.take_events(now);
         fetcher.follow_metadata();
         fetcher.fetch(now);
-        fetcher.reset();
+        fetcher.reset(now);
         fetcher.refresh_if_stale();
         let pause = fetcher.shared.lock().next_attempt(now);
         tokio::select! {
@@ -99,8 +99,12 @@ impl Fetcher {
                 } => {
                     self.resetting.remove(&(index, seeks));
                     let mut positions = self.shared.lock();
-                    if let Some(offset) = offset.filter(|_| positions.all[index].seeks == seeks) {
-                        positions.seek(index, offset);
+                    match offset {
+                        None => positions.on_reset_failed(index, seeks, now),
+                        Some(offset) if positions.all[index].seeks == seeks => {
+                            positions.seek(index, offset);
+                        }
+                        Some(_) => {}
                     }
                 }
             }
@@ -204,14 +208,14 @@ impl Fetcher {
     }
 
     /// Asks where to go on with partitions whose offset is out of range, if the policy says so.
-    fn reset(&mut self) {
+    fn reset(&mut self, now: Instant) {
         let positions = self.shared.lock();
         let start = match positions.config.out_of_range {
             OutOfRange::Fail => return,
             OutOfRange::Earliest => StartAt::Earliest,
             OutOfRange::Latest => StartAt::Latest,
         };
-        let resetting = positions.resetting().into_iter();
+        let resetting = positions.resetting(now).into_iter();
         let named = resetting.map(|(index, seeks)| {
             let position = &positions.all[index];
             (

@@ -137,7 +137,11 @@ impl Position {
     }
 
     fn is_due(&self, now: Instant) -> bool {
-        self.state == State::Idle && self.not_before.is_none_or(|until| until <= now)
+        self.state == State::Idle && self.is_rested(now)
+    }
+
+    fn is_rested(&self, now: Instant) -> bool {
+        self.not_before.is_none_or(|until| until <= now)
     }
 }
 
@@ -246,19 +250,28 @@ impl Positions {
         position.not_before = None;
     }
 
-    /// Returns the partitions that the policy for offsets out of range has to move.
-    pub(crate) fn resetting(&self) -> Vec<(usize, u64)> {
+    /// Returns the partitions that the policy for offsets out of range has to move now.
+    pub(crate) fn resetting(&self, now: Instant) -> Vec<(usize, u64)> {
         let all = self.all.iter().enumerate();
-        all.filter(|(_, position)| position.state == State::Resetting)
+        all.filter(|(_, position)| position.state == State::Resetting && position.is_rested(now))
             .map(|(index, position)| (index, position.seeks))
             .collect()
     }
 
+    /// Says that no offset was found to go on at; it is asked for again after a pause.
+    pub(crate) fn on_reset_failed(&mut self, index: usize, seeks: u64, now: Instant) {
+        let position = &self.all[index];
+        if position.seeks == seeks && position.state == State::Resetting {
+            self.try_again(index, now);
+        }
+    }
+
     /// Returns when a pause after a failure ends.
     pub(crate) fn next_attempt(&self, now: Instant) -> Option<Instant> {
-        let idle = self.all.iter();
-        let idle = idle.filter(|position| position.state == State::Idle);
-        let pauses = idle.filter_map(|position| position.not_before);
+        let pausing = self.all.iter();
+        let pausing =
+            pausing.filter(|position| matches!(position.state, State::Idle | State::Resetting));
+        let pauses = pausing.filter_map(|position| position.not_before);
         pauses.filter(|&until| until > now).min()
     }
 }

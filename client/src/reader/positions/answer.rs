@@ -114,7 +114,7 @@ impl Positions {
         self.fail(index, error);
     }
 
-    fn try_again(&mut self, index: usize, now: Instant) {
+    pub(super) fn try_again(&mut self, index: usize, now: Instant) {
         let position = &mut self.all[index];
         position.not_before = Some(now + pause(position.failures, &mut self.generator));
         position.failures = position.failures.saturating_add(1);

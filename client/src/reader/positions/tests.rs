@@ -197,6 +197,27 @@ fn a_failed_partition_says_so_once_and_rests_until_a_seek() {
 }
 
 #[test]
+fn a_partition_for_which_no_offset_was_found_is_not_asked_about_in_a_loop() {
+    let config = ReaderConfig {
+        out_of_range: OutOfRange::Latest,
+        ..config()
+    };
+    let mut positions = positions(config, &[1]);
+    let now = crate::ambient::now();
+    let wanted = plan(&mut positions, now).remove(0).partitions.remove(0);
+    let lost = answer(ErrorCode::OffsetOutOfRange, Bytes::new());
+    positions.on_answer(&wanted, Some(lost), now);
+    assert_eq!(positions.resetting(now), [(0, 0)]);
+    positions.on_reset_failed(0, 0, now);
+    assert!(positions.resetting(now).is_empty());
+    let later = positions.next_attempt(now).expect("a pause");
+    assert_eq!(positions.resetting(later), [(0, 0)]);
+    positions.seek(0, Offset(7));
+    positions.on_reset_failed(0, 0, later);
+    assert_eq!(positions.next_attempt(later), None, "a seek came between");
+}
+
+#[test]
 fn a_topic_created_anew_fails_instead_of_going_on() {
     let mut positions = positions(config(), &[1]);
     positions.follow(&view(2, &[1]));
