@@ -163,7 +163,10 @@ impl Reader {
     fn end_current(&mut self) {
         if let Some(current) = self.current.take() {
             let mut positions = self.shared.lock();
-            positions.all[current.index()].next_offset = current.next_offset();
+            let position = &mut positions.all[current.index()];
+            if let Some(next) = current.next_offset(position) {
+                position.next_offset = next;
+            }
         }
     }
 
@@ -216,8 +219,8 @@ impl Reader {
         all.map(|(index, position)| {
             let name = (Arc::clone(&position.topic), position.partition);
             let current = current.filter(|current| current.index() == index);
-            let next = current.map_or(position.next_offset, Current::next_offset);
-            (name, next)
+            let next = current.and_then(|current| current.next_offset(position));
+            (name, next.unwrap_or(position.next_offset))
         })
         .collect()
     }

@@ -3,11 +3,13 @@
 
 mod peer;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use keylane_client::{
     Acks, Client, ConnectError, DeliveryError, DeliveryFailure, ErrorCode, MetadataError, Offset,
-    Producer, ProducerRecord, ReadError, Reader, SendError, StartAt,
+    OutOfRange, Producer, ProducerRecord, ReadError, Reader, SendError, StartAt,
 };
 
 use self::peer::{Action, Peer};
@@ -418,6 +420,51 @@ async fn a_topic_created_anew_is_not_read_at_old_offsets() {
     peer.recreate_topic();
     let error = reader.next().await.expect_err("another topic");
     assert!(matches!(error, ReadError::TopicRecreated { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn what_is_still_handed_out_does_not_undo_a_reset() {
+    let peer = Peer::start(TOPIC, 1).await;
+    let client = client(&peer).await;
+    let producer = client.producer().acks(Acks::Leader).linger(Duration::ZERO);
+    let producer = producer.build().await.expect("a producer");
+    let send = async |value: &str| {
+        let record = ProducerRecord::to(TOPIC).value(value);
+        let receipt = producer.send(record).await.expect("taken");
+        receipt.await.expect("written");
+    };
+    for _ in 0..10 {
+        send("before").await;
+    }
+    let is_lost = Arc::new(AtomicBool::new(false));
+    let says_so = Arc::clone(&is_lost);
+    peer.on_fetch(move |_| match says_so.swap(false, Ordering::Relaxed) {
+        true => Action::Refuse(ErrorCode::OffsetOutOfRange),
+        false => Action::Serve,
+    });
+    let reader = client.reader().partition(TOPIC, 0, StartAt::Earliest);
+    let reader = reader.out_of_range(OutOfRange::Latest);
+    let mut reader = reader.build().await.expect("a reader");
+    let first = reader.next().await.expect("readable");
+    assert_eq!(first.offset, Offset(0));
+    // The other nine have arrived, when the peer loses some and the fetch at 10 finds nothing there.
+    peer.lose_batches_after(0, 5);
+    is_lost.store(true, Ordering::Relaxed);
+    while is_lost.load(Ordering::Relaxed) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    send("after").await;
+    for _ in 1..10 {
+        let record = reader.next().await.expect("readable");
+        assert_eq!(record.value.as_deref(), Some(&b"before"[..]));
+    }
+    let next = tokio::time::timeout(Duration::from_secs(5), reader.next()).await;
+    let next = next.expect("it is not skipped").expect("readable");
+    assert_eq!(
+        (next.offset, next.value.as_deref()),
+        (Offset(5), Some(&b"after"[..]))
+    );
 }
 
 #[tokio::test]

@@ -15,6 +15,8 @@ use super::{ConsumedBatch, ReadError};
 #[derive(Debug)]
 pub(super) struct Current {
     index: usize,
+    /// The partition's count of seeks when they were taken: after another one they say nothing of where it stands.
+    seeks: u64,
     topic: Arc<str>,
     partition: PartitionIndex,
     high_watermark: Offset,
@@ -35,6 +37,7 @@ impl Current {
     ) -> Self {
         Self {
             index,
+            seeks: position.seeks,
             topic: Arc::clone(&position.topic),
             partition: position.partition,
             high_watermark,
@@ -49,9 +52,9 @@ impl Current {
         self.index
     }
 
-    /// Returns what comes next after what was handed out.
-    pub(super) fn next_offset(&self) -> Offset {
-        self.next_offset
+    /// Returns what comes next after what was handed out; `None` if the partition goes on elsewhere since.
+    pub(super) fn next_offset(&self, position: &Position) -> Option<Offset> {
+        (self.seeks == position.seeks).then_some(self.next_offset)
     }
 
     pub(super) fn name(&self) -> (&Arc<str>, PartitionIndex) {

@@ -154,6 +154,11 @@ impl Peer {
         self.lock().topic_id = TopicId([8; 16]);
     }
 
+    /// Loses all but so many of a partition's batches, as after an unclean election.
+    pub(crate) fn lose_batches_after(&self, partition: usize, count: usize) {
+        self.lock().partitions[partition].truncate(count);
+    }
+
     pub(crate) fn metadata_requests(&self) -> usize {
         self.lock().metadatas
     }

@@ -316,5 +316,6 @@ fn take_one(positions: &mut Positions, read: &mut Vec<i64>) {
         assert_eq!(value, record.offset.0.to_be_bytes().to_vec());
         read.push(record.offset.0);
     }
-    positions.all[index].next_offset = current.next_offset();
+    let next = current.next_offset(&positions.all[index]);
+    positions.all[index].next_offset = next.expect("no seek came between");
 }
