@@ -91,6 +91,20 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         modules: &[
+            "router/src/advertise",
+            "router/src/deadline",
+            "router/src/fetching",
+            "router/src/holding",
+            "router/src/merge",
+            "router/src/plan",
+            "router/src/producing",
+            "router/src/routing",
+        ],
+        forbidden: &["rand"],
+        reason: "the router decides without I/O, clock or randomness",
+    },
+    Layer {
+        modules: &[
             "bench/src/verify",
             "bench/src/schedule",
             "bench/src/latency",

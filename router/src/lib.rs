@@ -1,0 +1,21 @@
+//! A stateless router: any Kafka client dials it and sees one cluster at one address.
+//!
+//! ```text
+//! request ─▶ plan/<api> ─▶ parts for brokers ─▶ (links) ─▶ merge/<api> ─▶ answer
+//!               ▲                                              ▲
+//!            routing: who leads, since when nobody does     deadline, holding: how long to wait
+//! ```
+//! Everything here decides and nothing acts: no I/O, no clock, no randomness; times come in as parameters. What clients
+//! are told of addresses is in [`advertise`]; what a request becomes is in [`plan`], one file per API, and its answers
+//! are joined in [`merge`]. What must outlive one request belongs to one
+//! client connection and dies with it. A router keeps nothing else but a cache of the cluster's image.
+
+pub mod advertise;
+pub mod deadline;
+pub mod limits;
+pub mod merge;
+pub mod plan;
+pub mod routing;
+
+#[cfg(test)]
+mod testing;

@@ -1,0 +1,40 @@
+//! Every bound on what a router holds and how long it waits, with the reason for its number.
+//!
+//! What happens at a bound is said where it is kept. Bounds of single messages are the codec's, those of links are
+//! `keylane_protocol::link`'s.
+
+use std::time::Duration;
+
+/// How long a partition without leader is waited for, counted from when its leader was lost, unless configured
+/// otherwise (`router.hold.ms`): most elections are over by then, and a request that nobody waits behind waits longer.
+pub const HOLD: Duration = Duration::from_secs(3);
+
+/// How long a request lives that names no time-out of its own: Kafka's `request.timeout.ms`, after which clients close
+/// the connection.
+pub const TIME_OUT: Duration = Duration::from_secs(30);
+
+/// The longest time-out that a request can name; a longer one counts as this: it holds memory meanwhile.
+pub const TIME_OUT_MAX: Duration = Duration::from_secs(300);
+
+/// How much longer a Fetch waits for the other brokers when one has answered with records: a round trip in a data
+/// centre, many times.
+pub const FETCH_GRACE: Duration = Duration::from_millis(10);
+
+/// The longest a Fetch waits, whatever the client asks for.
+pub const FETCH_WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// The most record bytes that a connection's Fetch asks for, whatever the client does.
+pub const FETCH_BYTES_MAX: usize = 4 << 20;
+
+/// How long it is believed that a topic does not exist, once a controller has said so.
+pub const UNKNOWN_TOPIC_BELIEVED: Duration = Duration::from_secs(1);
+
+/// How long a request waits to hear whether a topic exists: a router cut off from controllers serves on.
+pub const UNKNOWN_TOPIC_WAIT: Duration = Duration::from_secs(1);
+
+/// The most topics of which it is remembered that they do not exist; beyond it the ones asked for first are forgotten.
+pub const UNKNOWN_TOPICS_MAX: usize = 10_000;
+
+/// The most topics, partitions or resources that one request names; the connection of a longer one is closed, as by a
+/// broker. Answers are a few hundred bytes for each.
+pub const REQUEST_ITEMS_MAX: usize = 100_000;

@@ -1,0 +1,317 @@
+//! The answer to a Produce, filled in place by place, in the order of the request.
+//!
+//! What a leader says is passed on, FENCED_LEADER_EPOCH too. Never UNKNOWN_SERVER_ERROR: Java's client numbers its
+//! batches anew after it (KAFKA-14034).
+
+use keylane_protocol::error_code::ErrorCode;
+use keylane_protocol::message::fetch::LeaderIdAndEpoch;
+use keylane_protocol::message::produce::{
+    PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceResponse,
+};
+use keylane_protocol::offset::Offset;
+
+use crate::plan::Place;
+use crate::plan::produce::Refusal;
+
+/// What is known of one partition's records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// They are with this router.
+    Unsent,
+    /// They may be with a broker.
+    Sent,
+    /// The client's answer has its place filled.
+    Settled,
+}
+
+const UNSENT: Refusal = Refusal::new(
+    ErrorCode::NotLeaderOrFollower,
+    "the partition has no leader that can be reached; nothing was written",
+);
+
+const UNANSWERED: Refusal = Refusal::new(
+    ErrorCode::RequestTimedOut,
+    "the partition's leader has not answered; the records may have been written",
+);
+
+/// An answer on its way.
+#[derive(Debug)]
+pub struct ProduceMerge {
+    acks: i16,
+    response: ProduceResponse,
+    fates: Vec<Vec<Fate>>,
+    unsettled: usize,
+}
+
+impl ProduceMerge {
+    /// Returns an answer with a place for every partition of the request.
+    #[must_use]
+    pub fn new(request: &ProduceRequest) -> Self {
+        let counts = request
+            .topic_data
+            .iter()
+            .map(|topic| topic.partition_data.len());
+        let partitions = |topic: &keylane_protocol::message::produce::ProduceTopic| {
+            let indexes = topic.partition_data.iter().map(|data| data.index);
+            let place = |index| PartitionProduceResponse {
+                index,
+                base_offset: Offset(-1),
+                ..PartitionProduceResponse::default()
+            };
+            indexes.map(place).collect()
+        };
+        let topics = request.topic_data.iter();
+        Self {
+            acks: request.acks,
+            unsettled: counts.clone().sum(),
+            fates: counts.map(|count| vec![Fate::Unsent; count]).collect(),
+            response: ProduceResponse {
+                responses: topics
+                    .map(|topic| TopicProduceResponse {
+                        name: topic.name.clone(),
+                        partition_responses: partitions(topic),
+                    })
+                    .collect(),
+                ..ProduceResponse::default()
+            },
+        }
+    }
+
+    /// Tells whether the client waits for an answer. If not, a refusal closes its connection.
+    #[must_use]
+    pub fn wants_answer(&self) -> bool {
+        self.acks != 0
+    }
+
+    /// Tells whether every place is filled.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.unsettled == 0
+    }
+
+    /// Notes that the records at a place have left for a broker. Without acknowledgement that is all there is to know.
+    pub fn on_sent(&mut self, place: Place) {
+        if self.acks == 0 {
+            self.settle(place, None);
+        } else if let Some(fate @ Fate::Unsent) = self.fate(place) {
+            *fate = Fate::Sent;
+        }
+    }
+
+    /// Takes what a leader says of the records at a place. A second word on one place is ignored.
+    pub fn on_outcome(&mut self, place: Place, outcome: PartitionProduceResponse) {
+        self.settle(place, Some(outcome));
+    }
+
+    /// Refuses the records at a place, which were not sent.
+    pub fn on_refused(&mut self, place: Place, refusal: Refusal) {
+        self.settle(place, Some(refused(refusal)));
+    }
+
+    /// Notes that there will be no word on a place: its link has gone, or the time is up.
+    pub fn on_given_up(&mut self, place: Place) {
+        let refusal = match self.fate(place) {
+            Some(Fate::Unsent) => UNSENT,
+            Some(Fate::Sent) => UNANSWERED,
+            _ => return,
+        };
+        self.settle(place, Some(refused(refusal)));
+    }
+
+    /// Returns the answer; what is not settled was either never sent or not answered.
+    #[must_use]
+    pub fn finish(mut self) -> ProduceResponse {
+        let topics = self.response.responses.iter().enumerate();
+        let places = topics.flat_map(|(topic, response)| {
+            let partitions = 0..response.partition_responses.len();
+            partitions.map(move |partition| Place { topic, partition })
+        });
+        for place in places.collect::<Vec<_>>() {
+            self.on_given_up(place);
+        }
+        self.response
+    }
+
+    fn fate(&mut self, place: Place) -> Option<&mut Fate> {
+        self.fates.get_mut(place.topic)?.get_mut(place.partition)
+    }
+
+    fn settle(&mut self, place: Place, outcome: Option<PartitionProduceResponse>) {
+        match self.fate(place) {
+            Some(fate) if *fate != Fate::Settled => *fate = Fate::Settled,
+            _ => return,
+        }
+        self.unsettled -= 1;
+        let Some(outcome) = outcome else {
+            return;
+        };
+        let answer = &mut self.response.responses[place.topic].partition_responses[place.partition];
+        *answer = PartitionProduceResponse {
+            index: answer.index,
+            // It would name a broker.
+            current_leader: LeaderIdAndEpoch::default(),
+            ..outcome
+        };
+    }
+}
+
+fn refused(refusal: Refusal) -> PartitionProduceResponse {
+    PartitionProduceResponse {
+        error_code: refusal.code,
+        base_offset: Offset(-1),
+        error_message: Some(refusal.text),
+        ..PartitionProduceResponse::default()
+    }
+}
+
+/// Returns why a partition's records were not taken, if there is such a partition: for a client that wants no answer.
+#[must_use]
+pub fn first_fault(response: &ProduceResponse) -> Option<String> {
+    let topics = response.responses.iter();
+    let mut partitions = topics.flat_map(|topic| &topic.partition_responses);
+    let fault = partitions.find(|partition| !partition.error_code.is_none())?;
+    let text = fault.error_message.as_deref().unwrap_or_default();
+    Some(format!("{}: {text}", fault.error_code.name()))
+}
+
+#[cfg(test)]
+mod tests {
+    use keylane_protocol::identifiers::{BrokerId, PartitionIndex};
+    use keylane_protocol::message::produce::{ProducePartition, ProduceTopic};
+    use keylane_protocol::offset::LeaderEpoch;
+
+    use super::*;
+
+    const PLACES: [Place; 3] = [place(0, 0), place(0, 1), place(1, 0)];
+
+    const fn place(topic: usize, partition: usize) -> Place {
+        Place { topic, partition }
+    }
+
+    /// Two topics, three partitions.
+    fn merge(acks: i16) -> ProduceMerge {
+        let topic = |name: &str, partitions: &[i32]| ProduceTopic {
+            name: name.into(),
+            partition_data: partitions
+                .iter()
+                .map(|&index| ProducePartition {
+                    index: PartitionIndex(index),
+                    ..ProducePartition::default()
+                })
+                .collect(),
+        };
+        ProduceMerge::new(&ProduceRequest {
+            acks,
+            topic_data: vec![topic("a", &[5, 3]), topic("b", &[0])],
+            ..ProduceRequest::default()
+        })
+    }
+
+    fn written(base_offset: i64) -> PartitionProduceResponse {
+        PartitionProduceResponse {
+            base_offset: Offset(base_offset),
+            ..PartitionProduceResponse::default()
+        }
+    }
+
+    /// Returns topic, partition, error and offset of each place.
+    fn told(response: &ProduceResponse) -> Vec<(&str, i32, ErrorCode, i64)> {
+        let topics = response.responses.iter();
+        topics
+            .flat_map(|topic| {
+                let partitions = topic.partition_responses.iter();
+                partitions.map(|told| {
+                    let offset = told.base_offset.0;
+                    (&*topic.name, told.index.0, told.error_code, offset)
+                })
+            })
+            .collect()
+    }
+
+    #[test]
+    fn answers_stand_in_the_order_of_the_request_whatever_order_they_come_in() {
+        let mut merge = merge(-1);
+        for (place, offset) in PLACES.into_iter().zip([10, 20, 30]).rev() {
+            assert!(!merge.is_complete());
+            merge.on_sent(place);
+            merge.on_outcome(place, written(offset));
+        }
+        assert!(merge.is_complete());
+        assert_eq!(
+            told(&merge.finish()),
+            [
+                ("a", 5, ErrorCode::None, 10),
+                ("a", 3, ErrorCode::None, 20),
+                ("b", 0, ErrorCode::None, 30)
+            ]
+        );
+    }
+
+    #[test]
+    fn never_sent_is_not_leader_and_sent_without_answer_is_timed_out() {
+        let mut merge = merge(-1);
+        merge.on_sent(PLACES[1]);
+        merge.on_sent(PLACES[2]);
+        merge.on_outcome(PLACES[2], written(7));
+        let codes: Vec<ErrorCode> = told(&merge.finish()).iter().map(|told| told.2).collect();
+        let expected = [
+            ErrorCode::NotLeaderOrFollower,
+            ErrorCode::RequestTimedOut,
+            ErrorCode::None,
+        ];
+        assert_eq!(codes, expected);
+    }
+
+    #[test]
+    fn what_a_leader_refuses_is_passed_on_without_its_address() {
+        let mut merge = merge(1);
+        let fenced = PartitionProduceResponse {
+            error_code: ErrorCode::FencedLeaderEpoch,
+            base_offset: Offset(-1),
+            log_start_offset: Offset(3),
+            current_leader: LeaderIdAndEpoch {
+                leader_id: BrokerId(2),
+                leader_epoch: LeaderEpoch(9),
+            },
+            ..PartitionProduceResponse::default()
+        };
+        merge.on_sent(PLACES[0]);
+        merge.on_outcome(PLACES[0], fenced);
+        merge.on_outcome(PLACES[0], written(1));
+        let response = merge.finish();
+        let told = &response.responses[0].partition_responses[0];
+        assert_eq!(told.index, PartitionIndex(5));
+        assert_eq!(told.error_code, ErrorCode::FencedLeaderEpoch);
+        assert_eq!(told.log_start_offset, Offset(3));
+        assert!(!told.current_leader.is_known());
+    }
+
+    #[test]
+    fn without_acknowledgement_sent_is_all_there_is_to_know() {
+        let mut merge = merge(0);
+        assert!(!merge.wants_answer());
+        for place in PLACES {
+            merge.on_sent(place);
+        }
+        assert!(merge.is_complete());
+        assert_eq!(first_fault(&merge.finish()), None);
+    }
+
+    #[test]
+    fn a_refusal_without_acknowledgement_is_found() {
+        let mut merge = merge(0);
+        merge.on_sent(PLACES[0]);
+        merge.on_refused(PLACES[1], UNSENT);
+        let fault = first_fault(&merge.finish()).expect("refused");
+        assert!(fault.starts_with("NOT_LEADER_OR_FOLLOWER: "), "{fault}");
+    }
+
+    #[test]
+    fn a_place_that_does_not_exist_is_ignored() {
+        let mut merge = merge(1);
+        merge.on_outcome(place(0, 2), written(1));
+        merge.on_outcome(place(9, 0), written(1));
+        merge.on_sent(place(9, 9));
+        assert!(!merge.is_complete());
+    }
+}

@@ -1,0 +1,83 @@
+//! ApiVersions: what a router offers (KIP-511). The answer to an unknown version is the connection's.
+//!
+//! Not simply everything that the protocol's table has: a new row there is served by brokers first.
+
+use keylane_protocol::api::ApiKey;
+use keylane_protocol::error_code::ErrorCode;
+use keylane_protocol::message::api_versions::{
+    ApiVersion, ApiVersionsRequest, ApiVersionsResponse,
+};
+
+/// The first version that names the client's software.
+const VERSION_WITH_SOFTWARE: i16 = 3;
+
+/// The APIs that a router plans and merges.
+const OFFERED: [ApiKey; 11] = [
+    ApiKey::Produce,
+    ApiKey::Fetch,
+    ApiKey::ListOffsets,
+    ApiKey::Metadata,
+    ApiKey::FindCoordinator,
+    ApiKey::ApiVersions,
+    ApiKey::CreateTopics,
+    ApiKey::DeleteTopics,
+    ApiKey::InitProducerId,
+    ApiKey::DescribeConfigs,
+    ApiKey::DescribeCluster,
+];
+
+/// Tells whether a router serves an API.
+#[must_use]
+pub fn is_offered(api: ApiKey) -> bool {
+    OFFERED.contains(&api)
+}
+
+/// Returns the answer.
+#[must_use]
+pub fn answer(request: &ApiVersionsRequest, version: i16) -> ApiVersionsResponse {
+    if version >= VERSION_WITH_SOFTWARE && !request.has_valid_client_software() {
+        return ApiVersionsResponse {
+            error_code: ErrorCode::InvalidRequest,
+            ..ApiVersionsResponse::default()
+        };
+    }
+    let api_keys = OFFERED.map(|key| ApiVersion::offered(key.api())).into();
+    ApiVersionsResponse {
+        api_keys,
+        ..ApiVersionsResponse::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(software: &str, version: i16) -> ApiVersionsResponse {
+        let request = ApiVersionsRequest {
+            client_software_name: software.into(),
+            client_software_version: "1".into(),
+        };
+        answer(&request, version)
+    }
+
+    #[test]
+    fn what_is_offered_is_offered_as_by_a_broker() {
+        let all = ApiVersionsResponse::offering_all().api_keys;
+        let offered = asked("kcat", 3).api_keys;
+        assert!(offered.iter().all(|api| all.contains(api)));
+        let produce = offered
+            .iter()
+            .find(|api| api.api_key == 0)
+            .expect("Produce");
+        // librdkafka before 2.11.1 compresses only where Produce is offered from 0.
+        assert_eq!(produce.min_version, 0);
+        assert!(offered.is_sorted_by_key(|api| api.api_key));
+    }
+
+    #[test]
+    fn software_without_a_proper_name_is_refused_from_version_3_on() {
+        assert_eq!(asked("", 3).error_code, ErrorCode::InvalidRequest);
+        assert_eq!(asked("", 2).error_code, ErrorCode::None);
+        assert!(is_offered(ApiKey::Fetch));
+    }
+}
