@@ -13,7 +13,7 @@ use crate::cluster::call::decode_any;
 use crate::cluster::{ClusterImage, MetadataRecord, decode_records, encode_records};
 use crate::frame::{FrameSplitter, InvalidFrameLength, LENGTH_PREFIX_BYTES, frame_length};
 use crate::header::RequestHeader;
-use crate::link::Frame;
+use crate::link::{Frame, Inbox, Lane};
 use crate::message::api_versions::ApiVersionsRequest;
 use crate::message::create_topics::CreateTopicsRequest;
 use crate::message::delete_topics::DeleteTopicsRequest;
@@ -55,6 +55,7 @@ pub const TARGETS: &[Target] = &[
     target("cluster_metadata", cluster_metadata),
     target("init_producer_id", exchange::<InitProducerIdRequest>),
     target("link_frame", link_frame),
+    target("link_inbox", link_inbox),
     target("list_offsets", exchange::<ListOffsetsRequest>),
     target("metadata", exchange::<MetadataRequest>),
     target("produce", exchange::<ProduceRequest>),
@@ -151,6 +152,35 @@ pub fn link_frame(input: &[u8]) {
         Err(error) => panic!("what was decoded cannot be encoded: {error}"),
     };
     assert_eq!(Frame::decode(encoded), Ok(frame));
+}
+
+/// Passes a stream of frames of the internal link to the end that the first byte chooses: however they break its rules,
+/// it holds no more than has arrived.
+pub fn link_inbox(input: &[u8]) {
+    const LENGTH_MAX: usize = 1 << 20;
+    let Some((&side, stream)) = input.split_first() else {
+        return;
+    };
+    let mut inbox = match side % 2 {
+        0 => Inbox::listener(1 << 20),
+        _ => Inbox::dialer(),
+    };
+    inbox.open_lane(Lane(1));
+    let mut rest = stream;
+    while let Ok(Some(bytes)) = first_frame(&mut rest, LENGTH_MAX) {
+        let Ok(frame) = Frame::decode(bytes) else {
+            return;
+        };
+        let Ok(whole) = inbox.on_frame(frame) else {
+            return;
+        };
+        assert!(inbox.assembled_bytes() <= input.len());
+        if let Some(Frame::Append(append)) = whole {
+            for sub_batch in append.sub_batches {
+                inbox.release(sub_batch.records.len());
+            }
+        }
+    }
 }
 
 fn request(frame: Bytes) -> Result<(), DecodeError> {

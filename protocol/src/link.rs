@@ -13,12 +13,22 @@
 
 pub mod append;
 pub mod call;
+pub mod credit;
 pub mod frame;
 pub mod handshake;
 pub mod lane;
 pub mod limits;
 
+mod calls;
+mod inbox;
+mod outbox;
+mod pulse;
+
+pub use calls::{Calls, Fate};
 pub use frame::{Frame, FrameError};
+pub use inbox::{Inbox, LinkViolation, Side};
+pub use outbox::{NoRoom, NotQueued, Outbox, Withdrawn};
+pub use pulse::{Beat, Pulse};
 
 use crate::primitive::Records;
 
@@ -54,3 +64,6 @@ impl Features {
         self.0 & wanted.0 == wanted.0
     }
 }
+
+#[cfg(test)]
+mod tests;

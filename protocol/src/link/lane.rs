@@ -3,7 +3,7 @@
 //! ```text
 //! LaneOpen { lane, who and whence }      once, before anything else of the lane
 //! Request { …, body length, chunk } Continue { …, at, chunk } …        bodies above 64 KiB follow in chunks
-//! Cancel, Finish { lane, correlation }   overtake what waits
+//! Cancel { flow, correlation }, Finish { lane, correlation }           overtake what waits
 //! LaneClose { lane }                     nothing of the lane follows
 //! ```
 //! The dialer's requests and sub-batches of one lane arrive in their order; answers come in any order.
@@ -85,11 +85,12 @@ message! {
 }
 
 message! {
-    /// The answer is not wanted any more; none need come.
+    /// From the dialer: the answer is not wanted any more, none need come. From either side: the rest of a body under
+    /// way will not come.
     pub struct Cancel {
-        /// Whose request it is.
-        lane: Lane,
-        /// Which request.
+        /// What the request or body belongs to.
+        flow: Flow,
+        /// Which one; 0 for a push.
         correlation: Correlation,
     }
 }

@@ -1,5 +1,7 @@
 //! Every bound of the internal link, with the reason for its number; what happens at a bound is said where it is kept.
 
+use std::time::Duration;
+
 /// The longest frame taken before the handshake is over: names and ids fit many times.
 pub const HANDSHAKE_FRAME_BYTES_MAX: usize = 16 * 1024;
 
@@ -43,11 +45,18 @@ pub const BODY_BYTES_MAX: usize = crate::limits::FRAME_SIZE_BYTES_MAX;
 /// beyond it, the receiver closes the link.
 pub const ASSEMBLY_BYTES_MAX: usize = BODY_BYTES_MAX + 28 * 1024 * 1024;
 
-/// The most slices a body under way may have per [`CHUNK_BYTES_MAX`] of its length: peers that cut finer are refused.
-pub const CHUNK_BYTES_MIN: usize = 16 * 1024;
+/// Every chunk but a body's last has at least this many bytes: it then has a read buffer of its own, so that a body
+/// under way holds no more memory than it has bytes.
+pub const CHUNK_BYTES_MIN: usize = crate::limits::FRAME_SHARED_BYTES_MAX;
 
 /// The most lanes one link takes: as many as a router may have client connections.
 pub const LANES_MAX: usize = 65_536;
 
-/// The longest text in words for people, such as why an append was refused.
+/// Longer words for people, such as why an append was refused, are cut.
 pub const WORDS_BYTES_MAX: usize = 512;
+
+/// A peer that has been silent for this long is asked for a sign of life.
+pub const SILENCE_BEFORE_PING: Duration = Duration::from_secs(2);
+
+/// A peer that has been silent for this long is taken for dead.
+pub const SILENCE_BEFORE_DEATH: Duration = Duration::from_secs(8);

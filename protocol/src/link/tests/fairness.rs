@@ -1,0 +1,226 @@
+//! A lane flat out does not hold up another, in either direction.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::link::append::SubBatch;
+use crate::link::call::Call;
+use crate::link::lane::{Answer, Flow, LaneOpen, Request};
+use crate::link::limits::{APPEND_FRAME_BYTES_MAX, CHUNK_BYTES_MAX, QUANTUM_BYTES};
+use crate::link::{Body, Correlation, Frame, Lane, NoRoom, Outbox};
+
+#[allow(clippy::disallowed_methods, reason = "a test needs some instant")]
+fn start() -> Instant {
+    Instant::now()
+}
+
+fn body(length: usize) -> Body {
+    Bytes::from(vec![7; length]).into()
+}
+
+fn sub_batch(lane: Lane, correlation: u64, length: usize) -> SubBatch {
+    SubBatch {
+        lane,
+        correlation: Correlation(correlation),
+        acks: -1,
+        records: body(length),
+        ..SubBatch::default()
+    }
+}
+
+/// Returns the bytes of the frames before the first that `is_it`.
+fn bytes_before(outbox: &mut Outbox, now: Instant, is_it: impl Fn(&Frame) -> bool) -> usize {
+    let mut bytes = 0;
+    loop {
+        let frame = outbox.next_frame(now).expect("the frame comes");
+        if is_it(&frame) {
+            return bytes;
+        }
+        let segments = frame.encode().expect("it can be encoded");
+        bytes += segments.iter().map(Bytes::len).sum::<usize>();
+    }
+}
+
+#[test]
+fn a_lane_flat_out_holds_up_another_lanes_append_by_two_frames_at_most() {
+    let now = start();
+    let later = now + Duration::from_secs(30);
+    let mut outbox = Outbox::new(64 << 20);
+    let busy = outbox.open_lane(LaneOpen::default());
+    let slow = outbox.open_lane(LaneOpen::default());
+    for correlation in 1..=200 {
+        let queued = outbox.append(sub_batch(busy, correlation, 100_000), later);
+        queued.expect("there is room");
+    }
+    for _ in 0..4 {
+        outbox.next_frame(now).expect("two opens and two appends");
+    }
+    let queued = outbox.append(sub_batch(slow, 1000, 1000), later);
+    queued.expect("there is room");
+    let before = bytes_before(&mut outbox, now, |frame| match frame {
+        Frame::Append(append) => append.sub_batches.iter().any(|part| part.lane == slow),
+        _ => false,
+    });
+    assert!(
+        before <= 2 * APPEND_FRAME_BYTES_MAX,
+        "{before} bytes before"
+    );
+}
+
+#[test]
+fn lanes_flat_out_share_the_credit_evenly() {
+    let now = start();
+    let later = now + Duration::from_secs(30);
+    let mut outbox = Outbox::new(8 << 20);
+    let lanes: Vec<Lane> = (0..4)
+        .map(|_| outbox.open_lane(LaneOpen::default()))
+        .collect();
+    for correlation in 0..400 {
+        let lane = lanes[correlation as usize % 2];
+        let queued = outbox.append(sub_batch(lane, correlation, 60_000), later);
+        queued.expect("there is room");
+        let lane = lanes[2 + correlation as usize % 2];
+        let queued = outbox.append(sub_batch(lane, 1000 + correlation, 3000), later);
+        queued.expect("there is room");
+    }
+    let mut bytes = [0; 4];
+    let mut sent = 0;
+    while let Some(frame) = outbox.next_frame(now) {
+        let Frame::Append(append) = frame else {
+            continue;
+        };
+        for part in append.sub_batches {
+            let place = lanes.iter().position(|lane| *lane == part.lane);
+            bytes[place.expect("one of the lanes")] += part.records.len();
+            sent += part.records.len();
+        }
+    }
+    assert!(sent > 7 << 20, "only {sent} bytes used the credit");
+    // The two with small records have 600,000 bytes each, and the rest is for the two others alike.
+    assert_eq!(bytes[2], 600_000);
+    assert_eq!(bytes[3], 600_000);
+    assert!(bytes[0].abs_diff(bytes[1]) <= QUANTUM_BYTES, "{bytes:?}");
+}
+
+#[test]
+fn a_large_answer_holds_up_others_by_its_quantum_at_most() {
+    let now = start();
+    let mut outbox = Outbox::new(0);
+    for lane in [1, 2, 3] {
+        outbox.accept_lane(Lane(lane));
+    }
+    let answer = |lane, length| Answer {
+        lane: Lane(lane),
+        correlation: Correlation(lane),
+        chunk: body(length),
+        ..Answer::default()
+    };
+    outbox.answer(answer(1, 50 << 20)).expect("queued");
+    outbox.next_frame(now).expect("a chunk");
+    outbox.answer(answer(2, 50_000)).expect("queued");
+    outbox.answer(answer(3, 1000)).expect("queued");
+    let of = |wanted| move |frame: &Frame| matches!(frame, Frame::Answer(a) if a.lane == wanted);
+    let before_small = bytes_before(&mut outbox, now, of(Lane(3)));
+    assert_eq!(before_small, 0, "acknowledgements come first");
+    let before = bytes_before(&mut outbox, now, of(Lane(2)));
+    assert!(before <= QUANTUM_BYTES, "{before} bytes before");
+}
+
+#[test]
+fn appends_and_requests_alternate_byte_for_byte() {
+    let now = start();
+    let later = now + Duration::from_secs(30);
+    let mut outbox = Outbox::new(64 << 20);
+    let appending = outbox.open_lane(LaneOpen::default());
+    for correlation in 1..=200 {
+        let queued = outbox.append(sub_batch(appending, correlation, 100_000), later);
+        queued.expect("there is room");
+    }
+    let call = Call {
+        correlation: Correlation(999),
+        chunk: body(10 << 20),
+        ..Call::default()
+    };
+    outbox.call(call, later).expect("there is room");
+    let (mut appended, mut called) = (0_usize, 0_usize);
+    for _ in 0..100 {
+        match outbox.next_frame(now) {
+            Some(Frame::Append(append)) => {
+                let lengths = append.sub_batches.iter().map(|part| part.records.len());
+                appended += lengths.sum::<usize>();
+            }
+            Some(Frame::Call(call)) => called += call.chunk.len(),
+            Some(Frame::Continue(next)) => called += next.chunk.len(),
+            _ => {}
+        }
+    }
+    let most = APPEND_FRAME_BYTES_MAX + CHUNK_BYTES_MAX;
+    assert!(
+        called > 4 << 20 && appended.abs_diff(called) <= most,
+        "{appended} {called}"
+    );
+}
+
+#[test]
+fn who_waits_for_room_gets_it_in_turn_however_large() {
+    let now = start();
+    let later = now + Duration::from_secs(30);
+    let mut outbox = Outbox::with_queue_bytes_max(64 << 20, 1 << 20);
+    let lanes: Vec<Lane> = (0..3)
+        .map(|_| outbox.open_lane(LaneOpen::default()))
+        .collect();
+    while outbox.next_frame(now).is_some() {}
+    let request = |lane: Lane, correlation, length| Request {
+        lane,
+        correlation: Correlation(correlation),
+        chunk: body(length),
+        ..Request::default()
+    };
+    outbox
+        .request(request(lanes[0], 1, 900_000), later)
+        .expect("there is room");
+    let large = request(lanes[1], 2, 1_000_000);
+    let refused = outbox.request(large.clone(), later).expect_err("full");
+    assert_eq!(
+        (refused.item, refused.reason),
+        (large.clone(), NoRoom::Full)
+    );
+    // There would be room for the small one, but the large one was before it.
+    let small = request(lanes[2], 3, 1000);
+    assert!(outbox.request(small.clone(), later).is_err());
+    assert_eq!(outbox.take_woken(), []);
+    while outbox.next_frame(now).is_some() {}
+    assert_eq!(
+        outbox.take_woken(),
+        [Flow::Lane(lanes[1]), Flow::Lane(lanes[2])]
+    );
+    let tiny = request(lanes[0], 4, 100_000);
+    assert!(outbox.request(tiny, later).is_err(), "room is set aside");
+    outbox
+        .request(small, later)
+        .expect("its room was set aside");
+    outbox
+        .request(large, later)
+        .expect("its room was set aside");
+}
+
+#[test]
+fn room_set_aside_and_not_taken_is_free_after_the_deadline() {
+    let now = start();
+    let soon = now + Duration::from_secs(1);
+    let later = now + Duration::from_secs(30);
+    let mut outbox = Outbox::with_queue_bytes_max(0, 1 << 20);
+    let call = |correlation, length| Call {
+        correlation: Correlation(correlation),
+        chunk: body(length),
+        ..Call::default()
+    };
+    outbox.call(call(1, 900_000), later).expect("there is room");
+    assert!(outbox.call(call(2, 900_000), soon).is_err());
+    while outbox.next_frame(now).is_some() {}
+    assert!(outbox.call(call(3, 900_000), later).is_err());
+    assert_eq!(outbox.next_deadline(), Some(soon));
+    assert_eq!(outbox.take_never_sent(soon), []);
+    outbox.call(call(3, 900_000), later).expect("there is room");
+}
