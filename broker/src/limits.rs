@@ -63,7 +63,7 @@ pub(crate) const SHARD_MESSAGES_AT_ONCE: usize = 64;
 /// The largest payload of one entry of the metadata quorum's log; a larger proposal is refused.
 pub const RAFT_ENTRY_BYTES_MAX: usize = 1 << 20;
 
-/// The largest snapshot of the metadata; a voter whose state is larger keeps its log instead and says so.
+/// The largest snapshot of the metadata; a voter whose state is larger stops.
 pub const RAFT_SNAPSHOT_BYTES_MAX: usize = 64 << 20;
 
 /// What one message carries of a snapshot.
@@ -80,6 +80,18 @@ pub const RAFT_MEMBERS_MAX: usize = 64;
 
 /// A segment of the quorum's log is closed, and the next one begun, when it has so many bytes.
 pub const RAFT_SEGMENT_BYTES: u64 = 4 << 20;
+
+/// A voter makes a snapshot when so many bytes were appended to its log since it last did.
+pub const RAFT_SNAPSHOT_AFTER_BYTES: u64 = 32 << 20;
+
+/// So many entries that a snapshot holds stay in the log for followers that are a little behind.
+pub const RAFT_ENTRIES_KEPT: u64 = 256;
+
+/// The most proposals that wait for the quorum; at the bound those who propose wait.
+pub(crate) const RAFT_PROPOSALS_MAX: usize = 64;
+
+/// The most calls of other voters that are answered at once; at the bound further ones are refused.
+pub(crate) const RAFT_CALLS_MAX: usize = 256;
 
 /// The most requests that wait for the quorum's disk thread; at the bound those who ask wait.
 pub(crate) const RAFT_STORE_JOBS_MAX: usize = 256;

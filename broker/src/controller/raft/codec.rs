@@ -12,6 +12,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use keylane_protocol::identifiers::BrokerId;
 use openraft::{CommittedLeaderId, EntryPayload};
 
 use super::types::{LogId, Membership, SnapshotMeta, StoredMembership, Types, Vote, Voter};
@@ -19,6 +20,9 @@ use crate::limits::{RAFT_ENTRY_BYTES_MAX, RAFT_MEMBERS_MAX};
 
 /// The most groups of voters that count at once: two while one is changed for another.
 const CONFIGS_MAX: u8 = 8;
+
+/// Terms and indexes are below this, so that counting on from any of them is safe.
+const NUMBER_END: u64 = 1 << 62;
 
 /// Bytes are not what they should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,6 +39,16 @@ pub(super) fn malformed<E>(what: &'static str) -> impl FnOnce(E) -> Malformed {
 
 pub(super) fn take_u64(body: &mut Bytes, what: &'static str) -> Result<u64, Malformed> {
     body.try_get_u64().map_err(malformed(what))
+}
+
+/// Takes a term or an index.
+fn take_number(body: &mut Bytes, what: &'static str) -> Result<u64, Malformed> {
+    let number = take_u64(body, what)?;
+    if number < NUMBER_END {
+        Ok(number)
+    } else {
+        Err(Malformed { what })
+    }
 }
 
 /// Takes a byte that is 0 or 1.
@@ -73,13 +87,10 @@ pub(super) fn put_log_id(out: &mut BytesMut, id: &LogId) {
 }
 
 pub(super) fn take_log_id(body: &mut Bytes) -> Result<LogId, Malformed> {
-    let term = take_u64(body, "a log id")?;
-    let node_id = take_u64(body, "a log id")?;
-    let index = take_u64(body, "a log id")?;
-    // The index after the last must exist.
-    if index == u64::MAX {
-        return Err(Malformed { what: "a log id" });
-    }
+    let what = "a log id";
+    let term = take_number(body, what)?;
+    let node_id = take_u64(body, what)?;
+    let index = take_number(body, what)?;
     Ok(LogId::new(CommittedLeaderId::new(term, node_id), index))
 }
 
@@ -90,7 +101,7 @@ pub(super) fn put_vote(out: &mut BytesMut, vote: &Vote) {
 }
 
 pub(super) fn take_vote(body: &mut Bytes) -> Result<Vote, Malformed> {
-    let term = take_u64(body, "a vote")?;
+    let term = take_number(body, "a vote")?;
     let node_id = take_u64(body, "a vote")?;
     let committed = take_bool(body, "a vote")?;
     Ok(if committed {
@@ -137,7 +148,7 @@ pub(super) fn put_membership(out: &mut BytesMut, membership: &Membership) {
     put_count(out, membership.nodes().count());
     for (id, node) in membership.nodes() {
         out.put_u64(*id);
-        out.put_i32(node.broker_id);
+        out.put_i32(node.broker_id.0);
         put_text(out, &node.host);
         out.put_u16(node.port);
     }
@@ -173,7 +184,7 @@ pub(super) fn take_membership(body: &mut Bytes) -> Result<Membership, Malformed>
 fn take_voter(body: &mut Bytes) -> Result<Voter, Malformed> {
     let what = "a voter";
     Ok(Voter {
-        broker_id: body.try_get_i32().map_err(malformed(what))?,
+        broker_id: BrokerId(body.try_get_i32().map_err(malformed(what))?),
         host: take_text(body)?,
         port: body.try_get_u16().map_err(malformed(what))?,
     })

@@ -277,10 +277,10 @@ impl Store {
         })
     }
 
-    /// Returns how many bytes the log's files have.
+    /// Returns how many bytes were appended to the log since the start.
     #[must_use]
-    pub fn log_bytes(&self) -> u64 {
-        self.log.bytes()
+    pub fn appended_bytes(&self) -> u64 {
+        self.log.appended_bytes()
     }
 
     fn save_state(&mut self) -> Result<(), StoreError> {

@@ -3,6 +3,7 @@
 use std::io::Cursor;
 
 use bytes::Bytes;
+use keylane_protocol::identifiers::BrokerId;
 
 /// A voter's or learner's id: random, made with its `controller` folder, never a broker id, never used again.
 pub type NodeId = u64;
@@ -21,7 +22,7 @@ openraft::declare_raft_types!(
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Voter {
     /// The broker that it is part of.
-    pub broker_id: i32,
+    pub broker_id: BrokerId,
     /// The host of the broker's internal listener.
     pub host: String,
     /// The listener's port.

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use keylane_protocol::identifiers::BrokerId;
 use openraft::{CommittedLeaderId, EntryPayload};
 
 use super::{Store, StoreError, StoreSettings};
@@ -60,7 +61,7 @@ fn entry(term: u64, index: u64) -> Entry {
 
 fn membership() -> Membership {
     let voter = Voter {
-        broker_id: 1,
+        broker_id: BrokerId(1),
         host: "localhost".to_owned(),
         port: 9093,
     };

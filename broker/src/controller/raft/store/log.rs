@@ -45,6 +45,8 @@ pub struct Log {
     pub(super) start: u64,
     pub(super) places: VecDeque<Place>,
     pub(super) segments: VecDeque<Segment>,
+    /// How many bytes were appended since the start.
+    pub(super) appended_bytes: u64,
 }
 
 impl Log {
@@ -84,10 +86,10 @@ impl Log {
         }
     }
 
-    /// Returns how many bytes the files have.
+    /// Returns how many bytes were appended since the start.
     #[must_use]
-    pub fn bytes(&self) -> u64 {
-        self.segments.iter().map(|segment| segment.size).sum()
+    pub fn appended_bytes(&self) -> u64 {
+        self.appended_bytes
     }
 
     /// Notes where the next entry lies.
@@ -142,6 +144,7 @@ impl Log {
         written.map_err(at(&segment.path))?;
         self.disk.sync(&segment.file).map_err(at(&segment.path))?;
         segment.size += length;
+        self.appended_bytes += length;
         self.places.extend(places.drain(..));
         Ok(())
     }

@@ -47,6 +47,7 @@ impl Store {
             start: state.start(),
             places: VecDeque::new(),
             segments: VecDeque::new(),
+            appended_bytes: 0,
         };
         let log = Recovery::new(log, &state, found.logs).run()?;
         let log = check_together(log, &snapshots, &mut state)?;

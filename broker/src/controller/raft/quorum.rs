@@ -1,0 +1,528 @@
+//! The quorum as the rest of the broker sees it: propose, confirm, follow who leads, change who votes.
+//!
+//! What is proposed is answered when it was applied here. An answer that does not come, for whatever reason, leaves the
+//! outcome unknown: the entry may still be agreed on later, by another leader. A leader is one that says so *and* was
+//! acknowledged by a quorum lately; [`Quorum::acknowledged_ago`] says how lately.
+
+mod tend;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use keylane_protocol::identifiers::ClusterId;
+use openraft::error::{
+    CheckIsLeaderError, ClientWriteError, Fatal, InitializeError as Refusal, RaftError,
+};
+use openraft::raft::AppendEntriesResponse;
+use openraft::{ChangeMembers, Config, Raft, ServerState, SnapshotPolicy};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+use super::log_storage::LogStorage;
+use super::machine::{Machine, Replica};
+use super::message::{Answer, Call, Request};
+use super::network::{Acknowledgements, Connections, Network, Peers};
+use super::store::thread::StoreThread;
+use super::store::{Store, StoreError};
+use super::types::{NodeId, Types, Voter};
+use crate::limits::{
+    RAFT_CALLS_MAX, RAFT_ENTRIES_KEPT, RAFT_ENTRY_BYTES_MAX, RAFT_MEMBERS_MAX, RAFT_PROPOSALS_MAX,
+    RAFT_SNAPSHOT_AFTER_BYTES, RAFT_SNAPSHOT_CHUNK_BYTES,
+};
+
+/// The longest name of a host (DNS).
+const HOST_BYTES_MAX: usize = 255;
+
+/// How a quorum behaves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QuorumSettings {
+    /// The cluster, once it is known; a new voter learns it from the first call that is addressed to it.
+    pub cluster_id: Option<ClusterId>,
+    /// A leader sends so often that it still leads. A follower must store entries and answer within this time.
+    pub heartbeat: Duration,
+    /// A follower that has heard of no leader for this time, and a leader's lease of `election_max` before it, wants to
+    /// lead itself; the time is drawn anew from here …
+    pub election_min: Duration,
+    /// … to here.
+    pub election_max: Duration,
+    /// Proposals, confirmations and changes of members that take longer are answered as unknown.
+    pub answer_timeout: Duration,
+    /// A follower must have taken a chunk of a snapshot, and installed the whole after the last, within this time.
+    pub snapshot_timeout: Duration,
+    /// A snapshot is made after so many entries.
+    pub snapshot_after_entries: u64,
+    /// A snapshot is made after so many bytes of entries.
+    pub snapshot_after_bytes: u64,
+    /// How often the store is tended: an idle log is sealed, a long one is turned into a snapshot.
+    pub tend_interval: Duration,
+}
+
+impl Default for QuorumSettings {
+    fn default() -> Self {
+        Self {
+            cluster_id: None,
+            heartbeat: Duration::from_millis(300),
+            election_min: Duration::from_millis(1500),
+            election_max: Duration::from_millis(2500),
+            answer_timeout: Duration::from_secs(10),
+            snapshot_timeout: Duration::from_secs(10),
+            snapshot_after_entries: 10_000,
+            snapshot_after_bytes: RAFT_SNAPSHOT_AFTER_BYTES,
+            tend_interval: Duration::from_secs(1),
+        }
+    }
+}
+
+impl QuorumSettings {
+    fn openraft(&self) -> Result<Config, StartError> {
+        let config = Config {
+            cluster_name: "metadata".to_owned(),
+            heartbeat_interval: millis(self.heartbeat),
+            election_timeout_min: millis(self.election_min),
+            election_timeout_max: millis(self.election_max),
+            install_snapshot_timeout: millis(self.snapshot_timeout),
+            snapshot_max_chunk_size: RAFT_SNAPSHOT_CHUNK_BYTES as u64,
+            snapshot_policy: SnapshotPolicy::LogsSinceLast(self.snapshot_after_entries.max(1)),
+            max_in_snapshot_log_to_keep: RAFT_ENTRIES_KEPT.min(self.snapshot_after_entries),
+            ..Config::default()
+        };
+        config.validate().map_err(|error| StartError::Settings {
+            fault: error.to_string(),
+        })
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Who leads, as far as this voter knows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Leadership {
+    /// The leader; `None` while there is none or it is not known.
+    pub leader: Option<(NodeId, Voter)>,
+    /// The term, which never falls.
+    pub term: u64,
+    /// Whether this voter leads and has applied an entry of its own term, and so everything that was agreed on before.
+    /// It says nothing about whether others still follow: see [`Quorum::acknowledged_ago`].
+    pub is_ready: bool,
+}
+
+/// Why a quorum does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The settings contradict one another.
+    #[error("the quorum's settings are wrong: {fault}")]
+    Settings {
+        /// How.
+        fault: String,
+    },
+    /// There is no thread for the disk.
+    #[error("no thread for the quorum's disk: {0}")]
+    Thread(io::Error),
+    /// What is stored could not be read or applied.
+    #[error("the quorum's state cannot be restored: {reason}")]
+    State {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Why a proposal was not answered by an index.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProposeError {
+    /// This voter does not lead; nothing was proposed.
+    #[error("this voter does not lead")]
+    NotLeader {
+        /// Who does, if that is known.
+        leader: Option<(NodeId, Voter)>,
+    },
+    /// It may be agreed on now, later or never.
+    #[error("the outcome of the proposal is unknown")]
+    Unknown,
+    /// It is larger than an entry may be; nothing was proposed.
+    #[error("the proposal has {bytes} bytes, more than an entry may have")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+    },
+    /// The quorum has stopped; nothing was proposed.
+    #[error("the quorum has stopped")]
+    Stopped,
+}
+
+/// Why leadership was not confirmed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfirmError {
+    /// This voter does not lead.
+    #[error("this voter does not lead")]
+    NotLeader {
+        /// Who does, if that is known.
+        leader: Option<(NodeId, Voter)>,
+    },
+    /// Too few voters answered in time.
+    #[error("too few voters answered")]
+    NoQuorum,
+    /// The quorum has stopped.
+    #[error("the quorum has stopped")]
+    Stopped,
+}
+
+/// Why the first voters were not made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InitializeError {
+    /// This voter has a log or has voted already.
+    #[error("the quorum exists already")]
+    Exists,
+    /// The voters are not ones that can begin.
+    #[error("{fault}")]
+    Unlawful {
+        /// Why not.
+        fault: &'static str,
+    },
+    /// The quorum has stopped.
+    #[error("the quorum has stopped")]
+    Stopped,
+}
+
+/// Why voters were not added. What was begun may still end, and can be asked for again.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AddError {
+    /// This voter does not lead.
+    #[error("this voter does not lead")]
+    NotLeader {
+        /// Who does, if that is known.
+        leader: Option<(NodeId, Voter)>,
+    },
+    /// The voters are not ones that can be added.
+    #[error("{fault}")]
+    Unlawful {
+        /// Why not.
+        fault: &'static str,
+    },
+    /// Another change is under way.
+    #[error("another change of the voters is under way")]
+    UnderWay,
+    /// It took too long or leadership was lost.
+    #[error("the outcome of the change is unknown")]
+    Unknown,
+    /// The quorum has stopped.
+    #[error("the quorum has stopped")]
+    Stopped,
+}
+
+/// A running voter, or one that waits to be added.
+pub struct Quorum {
+    raft: Raft<Types>,
+    store: StoreThread,
+    node_id: NodeId,
+    settings: QuorumSettings,
+    cluster_id: Arc<OnceLock<ClusterId>>,
+    acknowledgements: Arc<Acknowledgements>,
+    leadership: watch::Receiver<Leadership>,
+    failure: watch::Receiver<Option<String>>,
+    proposals: Semaphore,
+    calls: Semaphore,
+    tasks: JoinSet<()>,
+}
+
+impl Quorum {
+    /// Starts what is stored: the replica becomes what the newest snapshot and the entries behind it say.
+    ///
+    /// # Errors
+    /// When the settings are wrong or what is stored cannot be read.
+    pub async fn start<P: Peers>(
+        store: Store,
+        replica: impl Replica,
+        peers: P,
+        settings: QuorumSettings,
+    ) -> Result<Self, StartError> {
+        let config = Arc::new(settings.openraft()?);
+        let node_id = store.node_id();
+        let store = StoreThread::start(store).map_err(StartError::Thread)?;
+        let cluster_id = Arc::new(settings.cluster_id.map(OnceLock::from).unwrap_or_default());
+        let acknowledgements = Arc::default();
+        let network = Network {
+            peers,
+            cluster_id: Arc::clone(&cluster_id),
+            acknowledgements: Arc::clone(&acknowledgements),
+            pause: settings.heartbeat,
+        };
+        let broken = |error: Fatal<NodeId>| StartError::State {
+            reason: error.to_string(),
+        };
+        let machine = Machine::load(store.clone(), replica).await;
+        let machine = machine.map_err(|error| broken(error.into()))?;
+        let raft = Raft::new(
+            node_id,
+            config,
+            Connections(Arc::new(network)),
+            LogStorage::new(store.clone()),
+            machine,
+        );
+        let raft = Box::pin(raft).await.map_err(broken)?;
+        let mut tasks = JoinSet::new();
+        let (show, leadership) = watch::channel(Leadership::default());
+        let (fail, failure) = watch::channel(None);
+        tasks.spawn(tend::follow(raft.metrics(), store.condition(), show, fail));
+        tasks.spawn(tend::tend(raft.clone(), store.clone(), settings.clone()));
+        Ok(Self {
+            raft,
+            store,
+            node_id,
+            settings,
+            cluster_id,
+            acknowledgements,
+            leadership,
+            failure,
+            proposals: Semaphore::new(RAFT_PROPOSALS_MAX),
+            calls: Semaphore::new(RAFT_CALLS_MAX),
+            tasks,
+        })
+    }
+
+    /// Returns this voter's id.
+    #[must_use]
+    pub fn node_id(&self) -> NodeId {
+        self.node_id
+    }
+
+    /// Returns the cluster, once it is known.
+    #[must_use]
+    pub fn cluster_id(&self) -> Option<ClusterId> {
+        self.cluster_id.get().copied()
+    }
+
+    /// Returns a watch on who leads.
+    #[must_use]
+    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.leadership.clone()
+    }
+
+    /// Returns a watch on why the quorum failed here; the broker cannot go on as a voter then.
+    #[must_use]
+    pub fn failure(&self) -> watch::Receiver<Option<String>> {
+        self.failure.clone()
+    }
+
+    /// Returns for how long no quorum is known to have followed this leader; `None` if this voter does not lead or was
+    /// never acknowledged. While it is below [`QuorumSettings::election_min`] nobody else leads.
+    #[must_use]
+    pub fn acknowledged_ago(&self) -> Option<Duration> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow();
+        if metrics.state != ServerState::Leader {
+            return None;
+        }
+        let members = metrics.membership_config.membership();
+        let acknowledgements = &self.acknowledgements;
+        acknowledgements.age(self.node_id, metrics.vote, members)
+    }
+
+    /// Returns the voters, as far as this voter knows.
+    #[must_use]
+    pub fn voters(&self) -> BTreeMap<NodeId, Voter> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow();
+        let members = metrics.membership_config.membership();
+        let voters = members.voter_ids().collect::<BTreeSet<_>>();
+        let nodes = members.nodes().filter(|(id, _)| voters.contains(id));
+        nodes.map(|(id, voter)| (*id, voter.clone())).collect()
+    }
+
+    /// Returns whether this voter belongs to a quorum, or has at least been asked by one.
+    ///
+    /// # Errors
+    /// When the quorum has stopped.
+    pub async fn is_initialized(&self) -> Result<bool, StoreError> {
+        let answer = self.raft.is_initialized().await;
+        answer.map_err(|_| StoreError::Closed)
+    }
+
+    /// Proposes an entry; returns its index when it was agreed on and applied here.
+    ///
+    /// # Errors
+    /// When nothing was proposed, or the outcome is unknown.
+    pub async fn propose(&self, payload: Bytes) -> Result<u64, ProposeError> {
+        let bytes = payload.len();
+        if bytes > RAFT_ENTRY_BYTES_MAX {
+            return Err(ProposeError::TooLarge { bytes });
+        }
+        let proposed = async {
+            let permit = self.proposals.acquire().await;
+            let _permit = permit.map_err(|_| ProposeError::Stopped)?;
+            self.propose_one(payload).await
+        };
+        let proposed = tokio::time::timeout(self.settings.answer_timeout, proposed);
+        proposed.await.unwrap_or(Err(ProposeError::Unknown))
+    }
+
+    async fn propose_one(&self, payload: Bytes) -> Result<u64, ProposeError> {
+        // openraft also says that another leads when an entry that it took was replaced; so what it says later is no
+        // proof that nothing was proposed.
+        if self.raft.metrics().borrow().state != ServerState::Leader {
+            let leader = self.leader();
+            return Err(ProposeError::NotLeader { leader });
+        }
+        let waiting = self.raft.client_write_ff(payload).await;
+        let answer = waiting.map_err(|_| ProposeError::Stopped)?.await;
+        match answer {
+            Ok(Ok(applied)) => Ok(applied.log_id.index),
+            Ok(Err(_)) | Err(_) => Err(ProposeError::Unknown),
+        }
+    }
+
+    /// Makes sure that this voter still leads; returns the index up to which everything that was agreed on before the call
+    /// has been applied here. What is read after that is not stale.
+    ///
+    /// # Errors
+    /// When this voter does not lead, or cannot make sure of it in time.
+    pub async fn confirm(&self) -> Result<u64, ConfirmError> {
+        let confirmed = self.raft.ensure_linearizable();
+        let confirmed = tokio::time::timeout(self.settings.answer_timeout, confirmed).await;
+        match confirmed.map_err(|_| ConfirmError::NoQuorum)? {
+            Ok(Some(id)) => Ok(id.index),
+            Ok(None) | Err(RaftError::APIError(CheckIsLeaderError::QuorumNotEnough(_))) => {
+                Err(ConfirmError::NoQuorum)
+            }
+            Err(RaftError::APIError(CheckIsLeaderError::ForwardToLeader(to))) => {
+                let leader = to.leader_id.zip(to.leader_node);
+                Err(ConfirmError::NotLeader { leader })
+            }
+            Err(RaftError::Fatal(_)) => Err(ConfirmError::Stopped),
+        }
+    }
+
+    fn leader(&self) -> Option<(NodeId, Voter)> {
+        self.leadership.borrow().leader.clone()
+    }
+
+    /// Makes the quorum: once in a cluster's life, by one of its first voters, on empty folders.
+    ///
+    /// # Errors
+    /// When there is one already, or the voters do not include this one or are two.
+    pub async fn initialize(&self, voters: BTreeMap<NodeId, Voter>) -> Result<(), InitializeError> {
+        let unlawful = |fault| InitializeError::Unlawful { fault };
+        check(&voters, voters.len()).map_err(unlawful)?;
+        if self.cluster_id.get().is_none() {
+            return Err(unlawful("a quorum needs a cluster id"));
+        }
+        match self.raft.initialize(voters).await {
+            Ok(()) => Ok(()),
+            Err(RaftError::APIError(Refusal::NotAllowed(_))) => Err(InitializeError::Exists),
+            Err(RaftError::APIError(Refusal::NotInMembers(_))) => {
+                Err(unlawful("the first voters must include this one"))
+            }
+            Err(RaftError::Fatal(_)) => Err(InitializeError::Stopped),
+        }
+    }
+
+    /// Adds voters: each first follows until it has caught up, then all begin to vote in one joint change. May be asked for
+    /// again after any error.
+    ///
+    /// # Errors
+    /// When this voter does not lead, there would be two voters, or the new ones cannot be reached in time; they then
+    /// follow without a vote.
+    pub async fn add_voters(&self, voters: BTreeMap<NodeId, Voter>) -> Result<(), AddError> {
+        let unlawful = |fault| AddError::Unlawful { fault };
+        let mut after: BTreeSet<_> = self.voters().into_keys().collect();
+        after.extend(voters.keys());
+        check(&voters, after.len()).map_err(unlawful)?;
+        let added = async {
+            for (id, voter) in &voters {
+                let followed = self.raft.add_learner(*id, voter.clone(), true).await;
+                followed.map_err(add_error)?;
+            }
+            let change = ChangeMembers::AddVoterIds(voters.into_keys().collect());
+            let changed = self.raft.change_membership(change, true).await;
+            changed.map_err(add_error)
+        };
+        let added = tokio::time::timeout(self.settings.answer_timeout, added).await;
+        added.map_err(|_| AddError::Unknown)?.map(drop)
+    }
+
+    /// Answers a call of another voter.
+    pub async fn answer(&self, call: Bytes) -> Bytes {
+        self.answer_to(call).await.encode()
+    }
+
+    async fn answer_to(&self, call: Bytes) -> Answer {
+        let Ok(permit) = self.calls.try_acquire() else {
+            return Answer::Unavailable;
+        };
+        let _permit = permit;
+        let Ok(call) = Call::decode(call) else {
+            return Answer::NotUnderstood;
+        };
+        let is_mine = call.to == self.node_id;
+        let known = self.cluster_id.get().copied();
+        if !is_mine || known.is_some_and(|known| known != call.cluster_id) {
+            return Answer::Misaddressed {
+                cluster_id: known.unwrap_or(ClusterId([0; 16])),
+                node_id: self.node_id,
+            };
+        }
+        // Nobody can know this voter's random id but who was told to add it.
+        self.cluster_id.get_or_init(|| call.cluster_id);
+        match call.request {
+            Request::Append(request) => match self.raft.append_entries(request).await {
+                Ok(AppendEntriesResponse::Success) => Answer::Appended,
+                Ok(AppendEntriesResponse::PartialSuccess(last)) => Answer::AppendedUpTo(last),
+                Ok(AppendEntriesResponse::Conflict) => Answer::Conflict,
+                Ok(AppendEntriesResponse::HigherVote(vote)) => Answer::HigherVote(vote),
+                Err(_) => Answer::Unavailable,
+            },
+            Request::Vote(request) => match self.raft.vote(request).await {
+                Ok(response) => Answer::Voted {
+                    vote: response.vote,
+                    is_granted: response.vote_granted,
+                    last: response.last_log_id,
+                },
+                Err(_) => Answer::Unavailable,
+            },
+            Request::Snapshot(request) => match self.raft.install_snapshot(request).await {
+                Ok(response) => Answer::Received(response.vote),
+                Err(RaftError::APIError(_)) => Answer::FromTheBeginning,
+                Err(RaftError::Fatal(_)) => Answer::Unavailable,
+            },
+        }
+    }
+
+    /// Stops voting and closes the files. What was proposed and not answered is unknown.
+    pub async fn stop(mut self) {
+        self.tasks.shutdown().await;
+        // It cannot fail: the error is that of a task that panicked, and then the process has ended.
+        let _ = self.raft.shutdown().await;
+        self.store.close().await;
+    }
+}
+
+/// Says what is wrong with voters of whom there would be `count` in the end.
+fn check(voters: &BTreeMap<NodeId, Voter>, count: usize) -> Result<(), &'static str> {
+    if count == 0 || count > RAFT_MEMBERS_MAX {
+        return Err("the number of voters is out of range");
+    }
+    if count == 2 {
+        return Err("two voters are worse than one: either's end stops both");
+    }
+    if voters
+        .values()
+        .any(|voter| voter.host.len() > HOST_BYTES_MAX)
+    {
+        return Err("the name of a voter's host is too long");
+    }
+    Ok(())
+}
+
+fn add_error(error: RaftError<NodeId, ClientWriteError<NodeId, Voter>>) -> AddError {
+    match error {
+        RaftError::APIError(ClientWriteError::ForwardToLeader(to)) => AddError::NotLeader {
+            leader: to.leader_id.zip(to.leader_node),
+        },
+        RaftError::APIError(ClientWriteError::ChangeMembershipError(_)) => AddError::UnderWay,
+        RaftError::Fatal(_) => AddError::Stopped,
+    }
+}
