@@ -237,6 +237,24 @@ fn when_answers_fill_their_bound_many_partitions_get_no_more_than_one() {
 }
 
 #[test]
+fn a_parked_fetch_holds_nothing_of_the_bound_of_answers() {
+    let broker = TestBroker::start_with(|config| config.limits.fetch_bytes_total_max = 120_000);
+    broker.create_topic("t", 1);
+    let (mut parked, mut other) = (broker.connect(), broker.connect());
+    for _ in 0..10 {
+        other.produce("t", 0, batch(&["x".repeat(10_000)]));
+    }
+    let request = FetchRequest {
+        min_bytes: 1 << 20,
+        ..fetch_request("t", 0, 0, 1_000)
+    };
+    let correlation_id = parked.send(&request, 12);
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(values(&other.fetch("t", 0, 0, 0)).len(), 10);
+    parked.receive::<FetchRequest>(12, correlation_id);
+}
+
+#[test]
 fn a_topic_is_described_once_whatever_ids_stand_beside_its_name() {
     let broker = TestBroker::start();
     broker.create_topic("t", 100);

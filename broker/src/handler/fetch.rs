@@ -64,6 +64,8 @@ pub(crate) async fn answer(
         if is_last || gathered.bytes >= bytes_min || gathered.is_due() {
             return (response, gathered.held);
         }
+        // It is read again when there is more: what waits must hold no records, and none of the bound of all answers.
+        drop((response, gathered));
         tokio::select! {
             biased;
             () = parking.wake.notified() => {}
