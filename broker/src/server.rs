@@ -71,7 +71,7 @@ impl BrokerState {
         }
     }
 
-    /// Tells the shards that a connection has gone.
+    /// Tells the shards that a connection waits for nothing any more: it was answered, or has gone.
     pub(crate) async fn forget_connection(&self, id: ConnectionId) {
         for shard in &self.shards {
             let _ = shard.send(ShardRequest::Forget(id)).await;

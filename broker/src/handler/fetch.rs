@@ -3,6 +3,9 @@
 //! Every requested partition is in the answer, also an empty one, or Java drops the whole answer. Sessions (KIP-227)
 //! are not kept: the answer names session 0. A damaged range is an error of its partition, never skipped.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -58,12 +61,19 @@ pub(crate) async fn answer(
     let deadline = Instant::now() + wait_max.min(broker.config.limits.fetch_wait_max);
     let bytes_min = bytes(request.min_bytes).min(bytes(request.max_bytes));
     let mut is_last = wait_max.is_zero() || parking.is_hurried();
+    let mut may_be_watched = false;
     loop {
         let fetch = Fetch::plan(broker, request, version);
+        // Each of several shards may find too little although all of them find enough.
+        may_be_watched |= fetch.by_shard.len() > 1 && !is_last;
         let (response, gathered) = fetch.run(&parking, bytes_min, is_last).await;
         if is_last || gathered.bytes >= bytes_min || gathered.is_due() {
+            if may_be_watched {
+                broker.forget_connection(parking.connection).await;
+            }
             return (response, gathered.held);
         }
+        may_be_watched = true;
         // It is read again when there is more: what waits must hold no records, and none of the bound of all answers.
         drop((response, gathered));
         tokio::select! {

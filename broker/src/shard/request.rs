@@ -26,7 +26,7 @@ pub(crate) enum ShardRequest {
         partition: TopicPartition,
         closed: oneshot::Sender<()>,
     },
-    /// A connection has gone.
+    /// A connection waits for nothing any more.
     Forget(ConnectionId),
     /// Hand over what is under way, give up every partition, and end.
     Stop {

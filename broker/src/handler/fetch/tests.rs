@@ -1,0 +1,104 @@
+//! What a Fetch asks of the shards, which are played here.
+
+use std::path::Path;
+
+use arc_swap::ArcSwap;
+use keylane_protocol::identifiers::TopicName;
+use keylane_protocol::offset::LeaderEpoch;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::config::BrokerConfig;
+use crate::connection::{AnswerBudget, ReceiveBudget, RequestBudget};
+use crate::disk::Disk;
+use crate::disk::simulated::SimulatedDisk;
+use crate::folder::layout::Layout;
+use crate::handler::init_producer_id::ProducerIds;
+use crate::partition::tests::ID;
+use crate::readers::Readers;
+use crate::topic_registry::WorkQueue;
+use crate::topic_settings::TopicSettings;
+use crate::topics::TopicsImage;
+
+/// Returns a broker with one topic of one partition and one shard, and that shard's mailbox.
+fn broker() -> (Arc<BrokerState>, mpsc::Receiver<ShardRequest>) {
+    let (shard, mailbox) = mpsc::channel(8);
+    let topic = Topic {
+        id: ID.topic_id,
+        name: TopicName::new("t").expect("lawful"),
+        partition_count: 1,
+        overrides: BTreeMap::new(),
+        settings: TopicSettings::default(),
+    };
+    let image = TopicsImage::default().with(Arc::new(topic));
+    let topics = Arc::new(ArcSwap::from_pointee(image));
+    let disk: Arc<dyn Disk> = Arc::new(SimulatedDisk::new(1));
+    let layout = Layout::new(Path::new("/data"));
+    let (readers, _) = Readers::start(&disk, &layout, &topics).expect("threads");
+    let state = BrokerState {
+        config: BrokerConfig::new("/data"),
+        cluster_id: "c".into(),
+        leader_epoch: LeaderEpoch(1),
+        topics,
+        topic_changes: WorkQueue::new().topic_changes(),
+        shards: vec![shard],
+        readers,
+        producer_ids: ProducerIds::new(1),
+        request_budget: RequestBudget::new(1 << 20, 1 << 20),
+        receive_budget: ReceiveBudget::new(1 << 20),
+        answers: AnswerBudget::new(1 << 20),
+        stopping: CancellationToken::new(),
+    };
+    (Arc::new(state), mailbox)
+}
+
+/// Answers a read with nothing; returns whether the shard was to wake the reader.
+fn find_nothing(request: Option<ShardRequest>) -> bool {
+    let Some(ShardRequest::Read(read)) = request else {
+        panic!("no read")
+    };
+    let nothing = |_: &ReadPart| {
+        Ok(PartitionRead {
+            high_watermark: Offset(0),
+            log_start_offset: Offset(0),
+            found: ReadFound::Nothing,
+        })
+    };
+    let _ = read.reply.send(read.parts.iter().map(nothing).collect());
+    read.watch.is_some()
+}
+
+#[tokio::test]
+async fn a_fetch_that_was_answered_is_watched_for_no_longer() {
+    let (broker, mut mailbox) = broker();
+    let request = FetchRequest {
+        max_wait_ms: 20,
+        min_bytes: 1,
+        topics: vec![FetchTopic {
+            topic: "t".into(),
+            partitions: vec![FetchPartition::default()],
+            ..FetchTopic::default()
+        }],
+        ..FetchRequest::default()
+    };
+    let (_others, last_other) = watch::channel(0);
+    let wake = Arc::new(Notify::new());
+    let parking = Parking {
+        connection: ConnectionId(7),
+        wake: &wake,
+        sequence: 1,
+        last_other,
+    };
+    let shard = async {
+        assert!(find_nothing(mailbox.recv().await));
+        assert!(!find_nothing(mailbox.recv().await), "the time is up");
+        matches!(
+            mailbox.recv().await,
+            Some(ShardRequest::Forget(ConnectionId(7)))
+        )
+    };
+    let waiting = tokio::time::timeout(Duration::from_secs(5), shard);
+    let (_, is_forgotten) = tokio::join!(answer(&broker, &request, 12, parking), waiting);
+    assert_eq!(is_forgotten.ok(), Some(true));
+}
