@@ -189,7 +189,8 @@ impl Recovery<'_> {
         };
         if let Some(file) = file.as_ref().filter(|_| replay.proven) {
             let end = segment.size_bytes().min(file_bytes);
-            walk_headers(self.disk, file, end, &mut |header| {
+            let base_offset = segment.base_offset();
+            walk_headers(self.disk, file, base_offset, end, &mut |header| {
                 self.producers.on_batch(header);
             })?;
         }

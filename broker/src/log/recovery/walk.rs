@@ -1,7 +1,7 @@
 //! Walks the batches of a segment's file, in pieces of bounded size.
 
 use bytes::{Buf, Bytes};
-use keylane_protocol::offset::LeaderEpoch;
+use keylane_protocol::offset::{LeaderEpoch, Offset};
 use keylane_protocol::record_batch::{HEADER_BYTES, RecordBatch, RecordBatchHeader};
 
 use crate::disk::{Disk, DiskError, File};
@@ -44,10 +44,12 @@ pub(super) fn walk_checked(
     Ok(())
 }
 
-/// Shows the header of every batch before a byte; ends early at one that cannot be read.
+/// Shows the header of every batch before a byte; ends early at one that cannot be read, or that does not begin where
+/// the one before ended: checksums are not looked at here.
 pub(super) fn walk_headers(
     disk: &dyn Disk,
     file: &File,
+    base_offset: Offset,
     end: u64,
     visit: &mut dyn FnMut(&RecordBatchHeader),
 ) -> Result<(), DiskError> {
@@ -58,9 +60,14 @@ pub(super) fn walk_headers(
         position: 0,
         buffer: Bytes::new(),
     };
-    while let Some(header) = pieces.header()? {
+    let mut expected = base_offset;
+    while let Some(header) = pieces
+        .header()?
+        .filter(|header| header.base_offset == expected)
+    {
         visit(&header);
         pieces.skip(&header);
+        expected = header.end_offset();
     }
     Ok(())
 }
@@ -90,7 +97,9 @@ impl Pieces<'_> {
             return Ok(None);
         }
         let header = RecordBatchHeader::read(&self.buffer).ok();
-        Ok(header.filter(|header| header.last_offset_delta >= 0))
+        Ok(header.filter(|header| {
+            header.record_count >= 0 && header.last_offset_delta >= header.record_count - 1
+        }))
     }
 
     /// Returns the bytes of the batch that begins with the header, unchecked; `None` if the file ends before it.
@@ -122,5 +131,49 @@ impl Pieces<'_> {
         let length = needed.max(PIECE_BYTES).min(there);
         self.buffer = self.disk.read(self.file, self.position, length)?;
         Ok(self.buffer.len() >= needed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use keylane_protocol::record_batch::stamp;
+
+    use super::*;
+    use crate::disk::OpenMode;
+    use crate::disk::simulated::SimulatedDisk;
+    use crate::partition::tests::batch;
+
+    /// Shows the headers of three batches of two records, of which the bytes were bent; returns their base offsets.
+    fn shown(bend: impl Fn(&mut [u8])) -> Vec<i64> {
+        let mut bytes = Vec::new();
+        for base_offset in [10, 12, 14] {
+            let mut one = batch(None, 2).into_bytes().to_vec();
+            stamp(&mut one, Offset(base_offset), LeaderEpoch(1));
+            bytes.extend(one);
+        }
+        bend(&mut bytes);
+        let disk = SimulatedDisk::new(1);
+        let file = disk.open(Path::new("/segment"), OpenMode::Create);
+        let file = file.expect("a new file");
+        let end = bytes.len() as u64;
+        disk.write(&file, 0, &[bytes.into()]).expect("room");
+        let mut shown = Vec::new();
+        walk_headers(&disk, &file, Offset(10), end, &mut |header| {
+            shown.push(header.base_offset.0);
+        })
+        .expect("readable");
+        shown
+    }
+
+    #[test]
+    fn headers_are_shown_up_to_the_first_that_cannot_be_one() {
+        let size = batch(None, 2).bytes().len();
+        assert_eq!(shown(|_| {}), [10, 12, 14]);
+        // Its base offset, its last offset delta, its count of records.
+        assert_eq!(shown(|bytes| bytes[size] = 0x7f), [10]);
+        assert_eq!(shown(|bytes| bytes[size + 23] = 0x7f), [10, 12]);
+        assert_eq!(shown(|bytes| bytes[size + 57] = 0x80), [10]);
     }
 }
