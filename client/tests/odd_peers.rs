@@ -468,6 +468,26 @@ async fn what_is_still_handed_out_does_not_undo_a_reset() {
 }
 
 #[tokio::test]
+async fn a_topic_that_comes_back_is_found_by_who_used_it_although_others_missed_it() {
+    let peer = Peer::start(TOPIC, 1).await;
+    let client = client(&peer).await;
+    let producer = producer(&client).await;
+    send_all(&producer, 1).await;
+    producer.flush().await.expect("written");
+    peer.hide_topic(true);
+    peer.on_produce(|_| Action::Refuse(ErrorCode::UnknownTopicOrPartition));
+    let record = ProducerRecord::to(TOPIC).partition(0).value("v");
+    let receipt = producer.send(record).await.expect("taken");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let reader = client.reader().topic(TOPIC, StartAt::Earliest);
+    assert!(reader.build().await.is_err(), "asked for in vain");
+    peer.hide_topic(false);
+    peer.on_produce(|_| Action::Serve);
+    let written = tokio::time::timeout(Duration::from_secs(10), receipt).await;
+    written.expect("in time").expect("written");
+}
+
+#[tokio::test]
 async fn many_who_miss_the_same_topic_ask_for_metadata_together() {
     let peer = Peer::start(TOPIC, 1).await;
     let client = client(&peer).await;

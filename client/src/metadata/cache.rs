@@ -2,8 +2,8 @@
 //!
 //! A caller names the generation that disappointed it; if a newer one is there by its turn, nothing is asked again.
 
-use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use arc_swap::ArcSwap;
 use bytestring::ByteString;
@@ -66,8 +66,8 @@ pub(crate) struct MetadataCache {
     bootstrap: Vec<BrokerAddress>,
     connections: Connections,
     view: ArcSwap<ClusterView>,
-    /// The topics in use, which every request asks for.
-    wanted: Mutex<BTreeSet<Arc<str>>>,
+    /// The topics that every request asks for, and whether they were ever found: those are in use.
+    wanted: Mutex<BTreeMap<Arc<str>, bool>>,
     asking: tokio::sync::Mutex<Asking>,
 }
 
@@ -102,13 +102,14 @@ impl MetadataCache {
         may_create: bool,
     ) -> Result<Arc<TopicView>, MetadataError> {
         TopicName::new(name)?;
-        self.want(name);
+        self.wanted().entry(Arc::from(name)).or_insert(false);
         let patience = Instant::now() + UNKNOWN_TOPIC_PATIENCE;
         let mut view = self.view();
         let mut is_asked = false;
         loop {
             let topic = view.topics.get(name);
             if let Some(topic) = topic.filter(|topic| !topic.partitions.is_empty()) {
+                self.wanted().insert(Arc::clone(&topic.name), true);
                 return Ok(Arc::clone(topic));
             }
             let code = topic.map_or(ErrorCode::None, |topic| topic.error);
@@ -172,23 +173,19 @@ impl MetadataCache {
         self.connections.connect(broker, address).await
     }
 
-    fn want(&self, name: &str) {
-        let mut wanted = self
-            .wanted
+    fn wanted(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, bool>> {
+        self.wanted
             .lock()
-            .expect("no code panics while it holds this lock");
-        if !wanted.contains(name) {
-            wanted.insert(Arc::from(name));
-        }
+            .expect("no code panics while it holds this lock")
     }
 
-    /// Stops asking for a topic that does not exist, lest a later request create it.
+    /// Stops asking for a topic that never existed, lest a later request create it. One that did is still asked for:
+    /// whoever uses it has to learn when it is back.
     fn forget(&self, name: &str) {
-        let mut wanted = self
-            .wanted
-            .lock()
-            .expect("no code panics while it holds this lock");
-        wanted.remove(name);
+        let mut wanted = self.wanted();
+        if wanted.get(name) == Some(&false) {
+            wanted.remove(name);
+        }
     }
 
     async fn ask(&self, may_create: bool) -> Result<MetadataResponse, ConnectionError> {
@@ -208,16 +205,13 @@ impl MetadataCache {
     }
 
     fn request(&self, may_create: bool) -> MetadataRequest {
-        let wanted = self
-            .wanted
-            .lock()
-            .expect("no code panics while it holds this lock");
+        let wanted = self.wanted();
         let topic = |name: &Arc<str>| MetadataRequestTopic {
             name: Some(ByteString::from(&**name)),
             ..Default::default()
         };
         MetadataRequest {
-            topics: Some(wanted.iter().map(topic).collect()),
+            topics: Some(wanted.keys().map(topic).collect()),
             allow_auto_topic_creation: may_create,
             ..Default::default()
         }

@@ -81,6 +81,7 @@ pub(crate) struct Peer {
 struct State {
     topic: &'static str,
     topic_id: TopicId,
+    is_hidden: bool,
     partitions: Vec<Vec<Written>>,
     keeps: bool,
     api_versions_max: i16,
@@ -107,6 +108,7 @@ impl Peer {
         let state = State {
             topic,
             topic_id: TopicId([7; 16]),
+            is_hidden: false,
             partitions: vec![Vec::new(); partitions],
             keeps: true,
             api_versions_max: i16::MAX,
@@ -152,6 +154,11 @@ impl Peer {
     /// Gives the topic another id, as if it had been created anew.
     pub(crate) fn recreate_topic(&self) {
         self.lock().topic_id = TopicId([8; 16]);
+    }
+
+    /// Says in its metadata that there is no such topic, or that there is.
+    pub(crate) fn hide_topic(&self, is_hidden: bool) {
+        self.lock().is_hidden = is_hidden;
     }
 
     /// Loses all but so many of a partition's batches, as after an unclean election.
@@ -297,7 +304,7 @@ impl State {
         let topics = request.topics.iter().flatten();
         let topics = topics.map(|topic| {
             let name = topic.name.clone().unwrap_or_default();
-            if *name != *self.topic {
+            if *name != *self.topic || self.is_hidden {
                 return MetadataResponseTopic {
                     error_code: ErrorCode::UnknownTopicOrPartition,
                     name: Some(name),
