@@ -488,6 +488,23 @@ async fn a_topic_that_comes_back_is_found_by_who_used_it_although_others_missed_
 }
 
 #[tokio::test]
+async fn a_producer_id_that_is_refused_is_not_asked_for_in_a_loop() {
+    let peer = Peer::start(TOPIC, 1).await;
+    // The first id has no epoch left, and there is no second.
+    peer.on_identity(|number| match number {
+        0 => (ErrorCode::None, i16::MAX),
+        _ => (ErrorCode::ClusterAuthorizationFailed, -1),
+    });
+    peer.on_produce(|_| Action::Refuse(ErrorCode::MessageTooLarge));
+    let producer = producer(&client(&peer).await).await;
+    send_all(&producer, 1).await;
+    producer.flush().await.expect_err("refused for good");
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let asked = peer.identity_requests();
+    assert!((2..6).contains(&asked), "asked {asked} times");
+}
+
+#[tokio::test]
 async fn many_who_miss_the_same_topic_ask_for_metadata_together() {
     let peer = Peer::start(TOPIC, 1).await;
     let client = client(&peer).await;

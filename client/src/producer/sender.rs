@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use keylane_protocol::identifiers::BrokerId;
 use keylane_protocol::message::produce::ProduceResponse;
-use tokio::time::sleep_until;
+use tokio::time::{sleep, sleep_until};
 
 use super::accumulator::LaneId;
 use super::delivery::{
@@ -22,6 +22,7 @@ use super::{Acks, Shared};
 use crate::ambient;
 use crate::connection::{ConnectionError, Connections, Terms};
 use crate::inbox::Inbox;
+use crate::limits::BACKOFF_MAX;
 
 /// How long metadata is believed while nothing contradicts it: new partitions are found within that time.
 const METADATA_AGE_MAX: Duration = Duration::from_secs(300);
@@ -278,8 +279,14 @@ impl Sender {
         if effects.needs_identity && !self.is_asking_identity {
             self.is_asking_identity = true;
             let client = Arc::clone(&self.shared.client.inner);
-            self.inbox
-                .start(async move { Event::Identity(new_identity(&client).await) });
+            self.inbox.start(async move {
+                let identity = new_identity(&client).await;
+                if identity.is_err() {
+                    // It is asked for again when this is heard, whatever the error was.
+                    sleep(BACKOFF_MAX).await;
+                }
+                Event::Identity(identity)
+            });
         }
     }
 

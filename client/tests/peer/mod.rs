@@ -34,7 +34,7 @@ use keylane_protocol::message::metadata::{
 use keylane_protocol::message::produce::{
     PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceResponse,
 };
-use keylane_protocol::offset::LeaderEpoch;
+use keylane_protocol::offset::{LeaderEpoch, ProducerEpoch};
 use keylane_protocol::primitive::Decoder;
 use keylane_protocol::record_batch::{RecordBatchHeader, stamp};
 use keylane_protocol::transport::{FrameReader, FrameWriter};
@@ -82,6 +82,8 @@ struct State {
     topic: &'static str,
     topic_id: TopicId,
     is_hidden: bool,
+    on_identity: fn(usize) -> (ErrorCode, i16),
+    identities: usize,
     partitions: Vec<Vec<Written>>,
     keeps: bool,
     api_versions_max: i16,
@@ -109,6 +111,8 @@ impl Peer {
             topic,
             topic_id: TopicId([7; 16]),
             is_hidden: false,
+            on_identity: |_| (ErrorCode::None, 0),
+            identities: 0,
             partitions: vec![Vec::new(); partitions],
             keeps: true,
             api_versions_max: i16::MAX,
@@ -139,6 +143,15 @@ impl Peer {
     /// Says what to do with Fetch requests.
     pub(crate) fn on_fetch(&self, script: impl FnMut(usize) -> Action + Send + 'static) {
         self.lock().on_fetch = Box::new(script);
+    }
+
+    /// Says, by the number of the request, how a producer id is answered: with an error, or with an epoch.
+    pub(crate) fn on_identity(&self, script: fn(usize) -> (ErrorCode, i16)) {
+        self.lock().on_identity = script;
+    }
+
+    pub(crate) fn identity_requests(&self) -> usize {
+        self.lock().identities
     }
 
     /// Forgets what it writes, to only answer.
@@ -234,10 +247,7 @@ async fn answer(
                 .expect("encoded")
         }
         ApiKey::InitProducerId => {
-            let response = InitProducerIdResponse {
-                producer_id: ProducerId(4000),
-                ..Default::default()
-            };
+            let response = peer.lock().identity();
             response_frame(&response, version, id).expect("encoded")
         }
         ApiKey::ListOffsets => {
@@ -337,6 +347,17 @@ impl State {
             }],
             cluster_id: Some(ByteString::from_static("peer")),
             controller_id: BrokerId(1),
+            ..Default::default()
+        }
+    }
+
+    fn identity(&mut self) -> InitProducerIdResponse {
+        let (error_code, epoch) = (self.on_identity)(self.identities);
+        self.identities += 1;
+        InitProducerIdResponse {
+            error_code,
+            producer_id: ProducerId(4000),
+            producer_epoch: ProducerEpoch(epoch),
             ..Default::default()
         }
     }
