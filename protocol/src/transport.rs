@@ -1,11 +1,12 @@
 //! Frames over sockets: the one module that names tokio.
 //!
 //! [`FrameReader`] reads frames from anything that can be read, [`FrameWriter`] writes frames to anything that can be
-//! written. Both keep their progress in themselves, so that dropping a future of theirs loses nothing. Timeouts are the
-//! caller's: a peer that sends or takes nothing is not noticed here.
+//! written; [`link`] does both for the internal link. They keep their progress in themselves, so that dropping a future
+//! of theirs loses nothing. Timeouts are the caller's: a peer that sends or takes nothing is not noticed here.
 
 mod frame_reader;
 mod frame_writer;
+pub mod link;
 
 pub use frame_reader::{FrameReader, ReadFrameError};
 pub use frame_writer::FrameWriter;

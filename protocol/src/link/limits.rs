@@ -60,3 +60,6 @@ pub const SILENCE_BEFORE_PING: Duration = Duration::from_secs(2);
 
 /// A peer that has been silent for this long is taken for dead.
 pub const SILENCE_BEFORE_DEATH: Duration = Duration::from_secs(8);
+
+/// Frames are taken from the outbox until this much waits for the socket: what is urgent later goes behind it.
+pub const WRITE_BYTES_AHEAD: usize = 256 * 1024;

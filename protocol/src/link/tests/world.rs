@@ -8,12 +8,15 @@ use bytes::Bytes;
 
 use crate::frame::LENGTH_PREFIX_BYTES;
 use crate::link::append::{Outcome, SubBatch};
+use crate::link::call::{Call, Push, Reply};
 use crate::link::lane::{Answer, Flow, LaneOpen, Request};
 use crate::link::limits::LINK_FRAME_BYTES_MAX;
 use crate::link::{Body, Correlation, Frame, Inbox, Lane, NoRoom, Outbox, Withdrawn};
 
 const STEPS: usize = 400;
 const PATTERN_BYTES: usize = 7 << 20;
+/// Stands in the model for the lane of what the node itself asks.
+const NODE: Lane = Lane(0);
 const CREDIT: usize = 3 << 20;
 const QUEUE: usize = 4 << 20;
 
@@ -68,6 +71,8 @@ pub(super) struct Seen {
     answers: usize,
     long_answers: usize,
     cancelled: usize,
+    calls: usize,
+    pushes: usize,
 }
 
 impl Seen {
@@ -81,7 +86,7 @@ impl Seen {
         self.values().iter().all(|count| *count > 20)
     }
 
-    fn counts(&mut self) -> [&mut usize; 12] {
+    fn counts(&mut self) -> [&mut usize; 14] {
         [
             &mut self.requests,
             &mut self.sub_batches,
@@ -95,10 +100,12 @@ impl Seen {
             &mut self.answers,
             &mut self.long_answers,
             &mut self.cancelled,
+            &mut self.calls,
+            &mut self.pushes,
         ]
     }
 
-    fn values(&self) -> [usize; 12] {
+    fn values(&self) -> [usize; 14] {
         [
             self.requests,
             self.sub_batches,
@@ -112,6 +119,8 @@ impl Seen {
             self.answers,
             self.long_answers,
             self.cancelled,
+            self.calls,
+            self.pushes,
         ]
     }
 }
@@ -154,6 +163,8 @@ pub(super) struct World {
     answered: BTreeMap<Correlation, (Lane, usize)>,
     cancelled: BTreeSet<Correlation>,
     work: Vec<Work>,
+    last_push: u16,
+    last_push_arrived: [u16; 3],
     pattern: Bytes,
     seen: Seen,
 }
@@ -182,6 +193,8 @@ impl World {
             answered: BTreeMap::new(),
             cancelled: BTreeSet::new(),
             work: Vec::new(),
+            last_push: 2,
+            last_push_arrived: [0, 1, 2],
             seen: Seen::default(),
         }
     }
@@ -208,6 +221,7 @@ impl World {
             0 if self.open.len() < 6 => self.open_lane(),
             1 => self.close_lane(),
             2..=6 => self.offer(),
+            19 => self.push(),
             7 => self.withdraw(),
             8 => {
                 let passed = self.below(400);
@@ -283,8 +297,16 @@ impl World {
             self.body(correlation, length).slice(..length / 3),
             self.body(correlation, length).slice(length / 3..),
         ]);
-        let kind = self.below(8);
-        let refused = if kind < 3 {
+        let kind = self.below(9);
+        let refused = if kind == 8 {
+            let call = Call {
+                correlation,
+                chunk: body,
+                ..Call::default()
+            };
+            let queued = self.dialer.call(call, deadline);
+            queued.err().map(|refused| refused.reason)
+        } else if kind < 3 {
             let request = Request {
                 lane,
                 correlation,
@@ -307,7 +329,7 @@ impl World {
         match refused {
             None => {
                 let item = Item {
-                    lane,
+                    lane: if kind == 8 { NODE } else { lane },
                     length,
                     is_unanswered: kind == 3,
                     has_arrived: false,
@@ -328,14 +350,14 @@ impl World {
         let Some((&correlation, item)) = self.items.iter().nth(place) else {
             return;
         };
-        if item.never_sent || !self.open.contains(&item.lane) {
+        let lane = item.lane;
+        if item.never_sent || !(lane == NODE || self.open.contains(&lane)) {
             return;
         }
-        let lane = item.lane;
         let withdrawn = match self.below(2) {
-            0 => {
+            choice if choice == 0 || lane == NODE => {
                 self.cancelled.insert(correlation);
-                self.dialer.cancel(Flow::Lane(lane), correlation)
+                self.dialer.cancel(flow(lane, correlation), correlation)
             }
             _ => self.dialer.finish(lane, correlation),
         };
@@ -458,6 +480,15 @@ impl World {
                     records: None,
                 });
             }
+            Frame::Call(call) => {
+                self.seen.calls += 1;
+                self.arrived(NODE, call.correlation, &call.chunk)?;
+                self.work.push(Work {
+                    lane: NODE,
+                    correlation: call.correlation,
+                    records: None,
+                });
+            }
             Frame::Append(append) => {
                 for part in append.sub_batches {
                     self.seen.sub_batches += 1;
@@ -477,13 +508,19 @@ impl World {
     }
 
     fn arrived(&mut self, lane: Lane, correlation: Correlation, body: &Body) -> Checked {
-        if !self.open_at_broker.contains(&lane) {
+        if lane != NODE && !self.open_at_broker.contains(&lane) {
             return Err(format!(
                 "{correlation} of lane {lane} came while it was closed"
             ));
         }
         let before = self.last_arrived.insert(lane, correlation);
-        if before.is_some_and(|before| before >= correlation) {
+        // Calls overtake one another.
+        let is_out_of_order = before.is_some_and(|before| before >= correlation) && lane != NODE;
+        let has_arrived = self
+            .items
+            .get(&correlation)
+            .is_some_and(|item| item.has_arrived);
+        if is_out_of_order || has_arrived {
             return Err(format!(
                 "{correlation} of lane {lane} came after {before:?}"
             ));
@@ -513,7 +550,7 @@ impl World {
             correlation,
             records,
         } = self.work.remove(place);
-        let is_open = self.open_at_broker.contains(&lane);
+        let is_open = lane == NODE || self.open_at_broker.contains(&lane);
         if let Some(records) = records {
             let times = match self.fault {
                 Fault::CreditDoubled if !self.is_faulty => 2,
@@ -541,14 +578,26 @@ impl World {
         }
         let length = self.length();
         self.seen.long_answers += usize::from(length > 64 << 10 && is_open);
-        let answer = Answer {
-            lane,
-            correlation,
-            chunk: self.body(correlation, length).into(),
-            ..Answer::default()
+        let chunk = Body::from(self.body(correlation, length));
+        let queued = if lane == NODE {
+            let reply = Reply {
+                correlation,
+                chunk,
+                ..Reply::default()
+            };
+            self.listener.reply(reply).is_ok()
+        } else {
+            let answer = Answer {
+                lane,
+                correlation,
+                chunk,
+                ..Answer::default()
+            };
+            self.listener.answer(answer).is_ok()
         };
-        let queued = self.listener.answer(answer);
-        queued.map_err(|error| error.to_string())?;
+        if !queued {
+            return Err(format!("the answer to {correlation} was not queued"));
+        }
         if is_open {
             self.answered.insert(correlation, (lane, length));
         }
@@ -591,6 +640,10 @@ impl World {
                 Some(Frame::Answer(answer)) => {
                     self.answer_arrived(answer.lane, answer.correlation, &answer.chunk)?;
                 }
+                Some(Frame::Reply(reply)) => {
+                    self.answer_arrived(NODE, reply.correlation, &reply.chunk)?;
+                }
+                Some(Frame::Push(push)) => self.push_arrived(&push)?,
                 Some(Frame::Appended(appended)) => {
                     for outcome in appended.outcomes {
                         let body = Body::default();
@@ -599,6 +652,36 @@ impl World {
                 }
                 Some(other) => return Err(format!("a {} arrived", other.name())),
             }
+        }
+        Ok(())
+    }
+
+    /// Pushes a body whose number is in its kind, on one of three streams.
+    fn push(&mut self) {
+        self.last_push += 1;
+        let kind = self.last_push;
+        let stream = u32::from(kind % 3);
+        let length = self.length();
+        let chunk = self.body(Correlation(u64::from(kind)), length).into();
+        let push = Push {
+            stream,
+            kind,
+            chunk,
+            ..Push::default()
+        };
+        self.listener.push_item(push).expect("it is short enough");
+    }
+
+    fn push_arrived(&mut self, push: &Push) -> Checked {
+        self.seen.pushes += 1;
+        let expected = self.last_push_arrived[push.stream as usize] + 3;
+        if push.kind != expected {
+            return Err(format!("push {} came in place of {expected}", push.kind));
+        }
+        self.last_push_arrived[push.stream as usize] = push.kind;
+        let body = push.chunk.clone().into_bytes();
+        if body != self.body(Correlation(u64::from(push.kind)), body.len()) {
+            return Err(format!("push {expected} has changed on the way"));
         }
         Ok(())
     }
@@ -612,7 +695,7 @@ impl World {
         if body.clone().into_bytes() != expected || lane != expected_lane {
             return Err(format!("the answer to {correlation} has changed"));
         }
-        if !self.open.contains(&lane) {
+        if lane != NODE && !self.open.contains(&lane) {
             return Err(format!("{correlation} of closed lane {lane} was answered"));
         }
         let item = self.items.get_mut(&correlation).expect("it was offered");
@@ -646,7 +729,8 @@ impl World {
                     "{correlation}: arrived {has_arrived}, never sent {never_sent}"
                 ));
             }
-            let is_answered = item.has_answer || !self.open.contains(&lane) || never_sent;
+            let is_closed = lane != NODE && !self.open.contains(&lane);
+            let is_answered = item.has_answer || is_closed || never_sent;
             // An answer that is not wanted need not come.
             if !is_answered && !self.cancelled.contains(correlation) {
                 return Err(format!("{correlation} of lane {lane} got no answer"));
@@ -662,6 +746,10 @@ impl World {
         if rest != [0; 5] {
             return Err(format!("bytes are left over: {rest:?}"));
         }
+        let pushes = self.last_push_arrived.iter().max();
+        if pushes != Some(&self.last_push) {
+            return Err(format!("push {} is missing", self.last_push));
+        }
         if self.open != self.open_at_broker {
             return Err("not the same lanes are open".to_owned());
         }
@@ -669,11 +757,19 @@ impl World {
     }
 }
 
+/// Returns what a request of the model belongs to.
+fn flow(lane: Lane, correlation: Correlation) -> Flow {
+    match lane {
+        NODE => Flow::Call(correlation),
+        lane => Flow::Lane(lane),
+    }
+}
+
 /// Returns whether a frame carries what must not get lost.
 fn carries(frame: &Frame) -> bool {
     matches!(
         frame,
-        Frame::Request(_) | Frame::Append(_) | Frame::Continue(_)
+        Frame::Request(_) | Frame::Append(_) | Frame::Call(_) | Frame::Continue(_)
     )
 }
 
