@@ -81,6 +81,20 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         modules: &[
+            "broker/src/controller/raft/codec",
+            "broker/src/controller/raft/message",
+            "broker/src/controller/raft/store",
+        ],
+        forbidden: &[
+            "rand",
+            "crate::partition",
+            "crate::handler",
+            "crate::server",
+        ],
+        reason: "a voter's messages and files are bytes and the disk seam, without clock or threads",
+    },
+    Layer {
+        modules: &[
             "client/src/producer/accumulator",
             "client/src/producer/delivery",
             "client/src/reader/positions",
@@ -120,6 +134,7 @@ const SHELLS: &[&str] = &[
     "protocol/src/transport",
     "protocol/src/lib.rs",
     "broker/src/log/writer/thread",
+    "broker/src/controller/raft/store/thread",
 ];
 
 /// The workspace crates that each crate may depend on outside its tests.

@@ -5,7 +5,7 @@
 //! and what they travel over ([`Peers`]) are ours. The rest of the broker sees [`Quorum`] and nothing else.
 //!
 //! Known of openraft 0.9: one sync for each proposal, so a proposal should carry many changes; no Pre-Vote; a leader
-//! without a quorum does not step down by itself, so [`Quorum::leadership`] says how old its last acknowledgement is.
+//! without a quorum does not step down by itself, so [`Quorum::acknowledged_ago`] says how old its quorum's last acknowledgement is.
 
 mod codec;
 mod log_storage;
@@ -24,7 +24,7 @@ pub use machine::{Replica, RestoreError};
 pub use network::{PeerError, Peers};
 pub use quorum::{
     AddError, ConfirmError, InitializeError, Leadership, ProposeError, Quorum, QuorumSettings,
-    StartError,
+    StartError, Stopped,
 };
 pub use types::{
     Entry, LogId, Membership, NodeId, SnapshotMeta, StoredMembership, Types, Vote, Voter,

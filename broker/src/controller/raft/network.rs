@@ -70,10 +70,15 @@ impl Acknowledgements {
         }
     }
 
-    /// Returns how long ago a quorum last acknowledged a leader with this vote; the leader itself does at any time.
-    pub(super) fn age(&self, me: NodeId, vote: Vote, members: &Membership) -> Option<Duration> {
+    /// Returns how long before `now` a quorum last acknowledged a leader with this vote; the leader itself does always.
+    pub(super) fn age(
+        &self,
+        me: NodeId,
+        vote: Vote,
+        members: &Membership,
+        now: Instant,
+    ) -> Option<Duration> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
         let mut oldest = now;
         for voters in members.get_joint_config() {
             let sent = voters.iter().map(|voter| {
@@ -184,13 +189,20 @@ impl<P: Peers> RaftNetwork<Types> for Connection<P> {
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<NodeId>, CallError> {
         let vote = rpc.vote;
+        let before = rpc.prev_log_id;
+        let last = rpc.entries.last().map(|entry| entry.log_id).or(before);
         let sent = Instant::now();
         let answer = self.call(Request::Append(rpc), option.hard_ttl()).await?;
         let response = match answer {
             Answer::Appended => AppendEntriesResponse::Success,
-            Answer::AppendedUpTo(last) => AppendEntriesResponse::PartialSuccess(last),
-            Answer::Conflict => AppendEntriesResponse::Conflict,
-            Answer::HigherVote(vote) => return Ok(AppendEntriesResponse::HigherVote(vote)),
+            // openraft takes for granted that what it is told can be so.
+            Answer::AppendedUpTo(upto) if (before..=last).contains(&upto) => {
+                AppendEntriesResponse::PartialSuccess(upto)
+            }
+            Answer::Conflict if before.is_some() => AppendEntriesResponse::Conflict,
+            Answer::HigherVote(higher) if higher > vote => {
+                return Ok(AppendEntriesResponse::HigherVote(higher));
+            }
             answer => return Err(wrong(&answer)),
         };
         self.network.acknowledgements.note(self.to, vote, sent);
@@ -233,5 +245,64 @@ impl<P: Peers> RaftNetwork<Types> for Connection<P> {
 
     fn backoff(&self) -> Backoff {
         Backoff::new(std::iter::repeat(self.network.pause))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ME: NodeId = 1;
+
+    fn members(configs: &[&[NodeId]]) -> Membership {
+        let configs = configs
+            .iter()
+            .map(|voters| voters.iter().copied().collect());
+        Membership::new(configs.collect(), BTreeMap::<NodeId, Voter>::new())
+    }
+
+    fn second(begin: Instant, seconds: u64) -> Instant {
+        begin + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_quorums_age_is_that_of_the_oldest_call_that_its_majority_needs() {
+        let leading = Vote::new_committed(4, ME);
+        let acknowledgements = Acknowledgements::default();
+        let begin = Instant::now();
+        let age = |configs| {
+            let now = second(begin, 7);
+            let age = acknowledgements.age(ME, leading, &members(configs), now);
+            age.map(|age| age.as_secs())
+        };
+        assert_eq!(age(&[&[ME]]), Some(0));
+        assert_eq!(age(&[&[ME, 2, 3]]), None, "nobody has answered");
+        acknowledgements.note(2, leading, begin);
+        acknowledgements.note(3, leading, second(begin, 5));
+        assert_eq!(age(&[&[ME, 2, 3]]), Some(2));
+        assert_eq!(age(&[&[ME, 2]]), Some(7));
+        assert_eq!(age(&[&[2, 3, 4]]), Some(7), "a leader need not vote");
+        assert_eq!(age(&[&[ME, 2, 3, 4, 5]]), Some(7));
+        assert_eq!(age(&[&[ME, 2, 3], &[ME, 2]]), Some(7), "both must have it");
+        assert_eq!(age(&[&[ME, 2, 3], &[4, 5, 6]]), None);
+    }
+
+    #[test]
+    fn what_was_acknowledged_in_an_older_term_or_sent_earlier_does_not_count() {
+        let acknowledgements = Acknowledgements::default();
+        let (older, newer) = (Vote::new_committed(4, ME), Vote::new_committed(6, ME));
+        let begin = Instant::now();
+        let two = members(&[&[ME, 2]]);
+        acknowledgements.note(2, older, begin);
+        assert_eq!(acknowledgements.age(ME, newer, &two, begin), None);
+        let now = second(begin, 1);
+        acknowledgements.note(2, newer, now);
+        // Answers of calls that overtook one another.
+        acknowledgements.note(2, newer, begin);
+        acknowledgements.note(2, older, now);
+        assert_eq!(
+            acknowledgements.age(ME, newer, &two, now),
+            Some(Duration::ZERO)
+        );
     }
 }

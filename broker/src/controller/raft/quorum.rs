@@ -8,7 +8,7 @@ mod tend;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,13 +20,14 @@ use openraft::raft::AppendEntriesResponse;
 use openraft::{ChangeMembers, Config, Raft, ServerState, SnapshotPolicy};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::log_storage::LogStorage;
 use super::machine::{Machine, Replica};
 use super::message::{Answer, Call, Request};
 use super::network::{Acknowledgements, Connections, Network, Peers};
+use super::store::Store;
 use super::store::thread::StoreThread;
-use super::store::{Store, StoreError};
 use super::types::{NodeId, Types, Voter};
 use crate::limits::{
     RAFT_CALLS_MAX, RAFT_ENTRIES_KEPT, RAFT_ENTRY_BYTES_MAX, RAFT_MEMBERS_MAX, RAFT_PROPOSALS_MAX,
@@ -131,6 +132,11 @@ pub enum StartError {
     },
 }
 
+/// The quorum has stopped, because it was asked to or because it failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the quorum has stopped")]
+pub struct Stopped;
+
 /// Why a proposal was not answered by an index.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProposeError {
@@ -226,7 +232,7 @@ pub struct Quorum {
     failure: watch::Receiver<Option<String>>,
     proposals: Semaphore,
     calls: Semaphore,
-    tasks: JoinSet<()>,
+    tasks: Mutex<JoinSet<()>>,
 }
 
 impl Quorum {
@@ -280,7 +286,7 @@ impl Quorum {
             failure,
             proposals: Semaphore::new(RAFT_PROPOSALS_MAX),
             calls: Semaphore::new(RAFT_CALLS_MAX),
-            tasks,
+            tasks: Mutex::new(tasks),
         })
     }
 
@@ -319,7 +325,7 @@ impl Quorum {
         }
         let members = metrics.membership_config.membership();
         let acknowledgements = &self.acknowledgements;
-        acknowledgements.age(self.node_id, metrics.vote, members)
+        acknowledgements.age(self.node_id, metrics.vote, members, Instant::now())
     }
 
     /// Returns the voters, as far as this voter knows.
@@ -337,9 +343,8 @@ impl Quorum {
     ///
     /// # Errors
     /// When the quorum has stopped.
-    pub async fn is_initialized(&self) -> Result<bool, StoreError> {
-        let answer = self.raft.is_initialized().await;
-        answer.map_err(|_| StoreError::Closed)
+    pub async fn is_initialized(&self) -> Result<bool, Stopped> {
+        self.raft.is_initialized().await.map_err(|_| Stopped)
     }
 
     /// Proposes an entry; returns its index when it was agreed on and applied here.
@@ -491,9 +496,14 @@ impl Quorum {
         }
     }
 
-    /// Stops voting and closes the files. What was proposed and not answered is unknown.
-    pub async fn stop(mut self) {
-        self.tasks.shutdown().await;
+    /// Stops voting and closes the files. What was proposed and not answered is unknown; whatever is asked later is told
+    /// that the quorum has stopped.
+    pub async fn stop(&self) {
+        let mut tasks = {
+            let mut held = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *held)
+        };
+        tasks.shutdown().await;
         // It cannot fail: the error is that of a task that panicked, and then the process has ended.
         let _ = self.raft.shutdown().await;
         self.store.close().await;

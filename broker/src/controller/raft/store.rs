@@ -1,9 +1,9 @@
 //! What a voter must not forget: its vote, its log and its snapshots, in checked files below `controller/`.
 //!
 //! ```text
-//! state-a, state-b        the vote, where the log begins, how far it was synced; two copies ([`state`])
-//! log-<first index>       entries, one file after the other ([`log`], frames in [`frame`])
-//! snapshot-<end index>    what the log up to there has led to; the newest two are kept ([`snapshots`])
+//! state.0, state.1        the vote, where the log begins, how far it was synced; two copies ([`state`])
+//! <first index>.log       entries, one file after the other ([`log`], frames in [`frame`])
+//! <end index>.snapshot    what the log up to there has led to; the newest two are kept ([`snapshots`])
 //! ```
 //! Blocking, for one thread of its own ([`thread`]). Nothing is tried again: after a failed write, sync or read the
 //! store is dead, and says so to whoever asks. Recovery ([`open`](Store::open)) tells torn from rotten: see [`log`].

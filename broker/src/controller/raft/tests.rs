@@ -13,7 +13,7 @@ use super::message::{Answer, Call, Request};
 use super::store::{Store, StoreSettings};
 use super::{
     AddError, ConfirmError, InitializeError, NodeId, PeerError, Peers, ProposeError, Quorum,
-    QuorumSettings, Replica, RestoreError, Voter,
+    QuorumSettings, Replica, RestoreError, Stopped, Voter,
 };
 use crate::disk::Disk;
 use crate::disk::simulated::{Fault, SimulatedDisk};
@@ -199,17 +199,10 @@ impl Voters {
     /// Stops a node; with `power`, its disk forgets what was not synced.
     async fn stop(&mut self, nth: usize, power: bool) {
         let node = &mut self.nodes[nth];
-        let mut quorum = node.quorum.take().expect("it runs");
+        let quorum = node.quorum.take().expect("it runs");
         let state = &self.wire.0;
         let port = node.voter.port;
         state.lock().expect("not poisoned").listening.remove(&port);
-        let quorum = loop {
-            match Arc::try_unwrap(quorum) {
-                Ok(quorum) => break quorum,
-                Err(shared) => quorum = shared,
-            }
-            sleep(Duration::from_millis(5)).await;
-        };
         quorum.stop().await;
         if power {
             node.disk.restart();
@@ -453,6 +446,30 @@ async fn a_call_for_another_voter_or_cluster_is_refused() {
     assert!(!quorum.is_initialized().await.expect("it runs"));
     let nonsense = quorum.answer(Bytes::from_static(b"nonsense")).await;
     assert_eq!(Answer::decode(nonsense), Ok(Answer::NotUnderstood));
+    voters.stop_all().await;
+}
+
+#[tokio::test]
+async fn a_stopped_quorum_says_so_and_holds_no_file() {
+    let mut voters = Voters::start(1).await;
+    let quorum = Arc::clone(voters.nodes[0].quorum.as_ref().expect("it runs"));
+    quorum
+        .initialize(voters.addresses(&[0]))
+        .await
+        .expect("it begins");
+    voters.propose("one").await;
+    voters.stop(0, false).await;
+    let refused = quorum.propose(Bytes::from_static(b"two")).await;
+    assert!(matches!(
+        refused,
+        Err(ProposeError::Stopped | ProposeError::NotLeader { .. })
+    ));
+    assert_eq!(quorum.confirm().await, Err(ConfirmError::Stopped));
+    assert_eq!(quorum.is_initialized().await, Err(Stopped));
+    quorum.stop().await;
+    voters.run(0).await;
+    voters.propose("two").await;
+    assert_eq!(voters.nodes[0].kept.payloads(), ["one", "two"]);
     voters.stop_all().await;
 }
 

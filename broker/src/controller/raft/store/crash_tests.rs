@@ -259,6 +259,28 @@ fn no_power_cut_loses_what_was_acknowledged() {
 }
 
 #[test]
+fn no_power_cut_during_recovery_loses_what_was_acknowledged() {
+    for operation in 1..=operations() {
+        for recovery in 1.. {
+            let disk = SimulatedDisk::new(operation);
+            disk.plan(Fault::PowerCut { operation });
+            let promises = live(&disk);
+            disk.restart();
+            let at = disk.operations() + recovery;
+            disk.plan(Fault::PowerCut { operation: at });
+            let is_whole = open(&disk).is_ok();
+            disk.restart();
+            if let Err(fault) = check(&disk, &promises) {
+                panic!("power cuts at {operation} and {recovery} later: {fault}; {promises:?}");
+            }
+            if is_whole {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
 fn no_failed_operation_loses_what_was_acknowledged() {
     for operation in 1..=operations() {
         for fault in [Fault::Failed { operation }, Fault::NoSpace { operation }] {

@@ -280,12 +280,12 @@ pub(super) fn cut(disk: &dyn Disk, segment: &mut Segment, length: u64) -> Result
 
 /// Returns the name of the file that begins with an index.
 pub(super) fn path_of(folder: &Path, first: u64) -> PathBuf {
-    folder.join(format!("log-{first:020}"))
+    folder.join(format!("{first:020}.log"))
 }
 
 /// Returns the index that a file of the log begins with, if the name is one of its files'.
 pub(super) fn first_of(name: &str) -> Option<u64> {
-    let digits = name.strip_prefix("log-")?;
+    let digits = name.strip_suffix(".log")?;
     if digits.len() != 20 || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
         return None;
     }

@@ -1,7 +1,7 @@
 //! What the log has led to, in one file for each snapshot; the newest two are kept, so that one may rot.
 //!
 //! ```text
-//! snapshot-<end index, 20 digits>    checked file "KLRAFTSN" version 1, body:
+//! <end index, 20 digits>.snapshot    checked file "KLRAFTSN" version 1, body:
 //! last log id option · log id of the membership option · membership · id text · image to the end
 //! ```
 //! A file appears whole, under its name, or not at all. The log is never cut at the front beyond the older snapshot.
@@ -150,12 +150,12 @@ impl Snapshots {
 }
 
 fn name_of(end: u64) -> String {
-    format!("snapshot-{end:020}")
+    format!("{end:020}.snapshot")
 }
 
 /// Returns the end that a snapshot's name says, if it is one.
 pub(super) fn end_of_name(name: &str) -> Option<u64> {
-    let digits = name.strip_prefix("snapshot-")?;
+    let digits = name.strip_suffix(".snapshot")?;
     if digits.len() != 20 || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
         return None;
     }

@@ -1,4 +1,4 @@
-//! What a voter promised and how much of its log is certain: one small record in two files, `state-a` and `state-b`.
+//! What a voter promised and how much of its log is certain: one small record in two files, `state.0` and `state.1`.
 //!
 //! ```text
 //! checked file "KLRAFTST" version 1, body:
@@ -24,7 +24,7 @@ const KIND: Kind = Kind {
     magic: b"KLRAFTST",
     version: 1,
 };
-const NAMES: [&str; 2] = ["state-a", "state-b"];
+const NAMES: [&str; 2] = ["state.0", "state.1"];
 
 /// More than any state takes.
 const STATE_BYTES_MAX: usize = 4096;

@@ -54,7 +54,7 @@ fn lived() -> SimulatedDisk {
 fn logs(disk: &SimulatedDisk) -> Vec<PathBuf> {
     let paths = disk.paths().into_iter();
     paths
-        .filter(|path| path.to_string_lossy().contains("/log-"))
+        .filter(|path| path.extension().is_some_and(|end| end == "log"))
         .collect()
 }
 
@@ -101,6 +101,18 @@ fn a_flipped_bit_in_any_synced_entry_keeps_the_voter_from_starting() {
 }
 
 #[test]
+fn a_lost_sector_keeps_the_voter_from_starting() {
+    for path in logs(&lived()) {
+        for byte in (0..size(&lived(), &path)).step_by(512) {
+            let disk = lived();
+            drop(open(&disk).expect("it starts"));
+            disk.lose_sector(&path, byte);
+            refused(&disk);
+        }
+    }
+}
+
+#[test]
 fn later_frames_alone_show_that_an_entry_was_synced() {
     let disk = lived();
     // No start and no seal: only the frames themselves say it. The very last entry cannot be told from a torn write.
@@ -134,15 +146,15 @@ fn a_missing_file_keeps_the_voter_from_starting() {
 
 #[test]
 fn either_copy_of_the_state_may_rot_but_not_both() {
-    for copy in ["/controller/state-a", "/controller/state-b"] {
+    for copy in ["/controller/state.0", "/controller/state.1"] {
         let disk = lived();
         disk.flip_bit(Path::new(copy), 30, 2);
         let store = open(&disk).expect("the other copy is as new");
         assert_eq!(store.vote(), Some(Vote::new(4, NODE)));
     }
     let disk = lived();
-    disk.flip_bit(Path::new("/controller/state-a"), 30, 2);
-    disk.flip_bit(Path::new("/controller/state-b"), 30, 2);
+    disk.flip_bit(Path::new("/controller/state.0"), 30, 2);
+    disk.flip_bit(Path::new("/controller/state.1"), 30, 2);
     assert!(refused(&disk).contains("neither copy"));
 }
 
@@ -157,9 +169,9 @@ fn a_damaged_newest_snapshot_falls_back_to_the_older_and_the_log_still_leads_on(
     assert_eq!(store.bounds().last_purged, Some(id(14)));
     drop(store);
     let first = logs(&disk)[0].clone();
-    assert_ne!(first, Path::new("/controller/log-00000000000000000000"));
+    assert_ne!(first, Path::new("/controller/00000000000000000000.log"));
     disk.flip_bit(
-        Path::new("/controller/snapshot-00000000000000000015"),
+        Path::new("/controller/00000000000000000015.snapshot"),
         40,
         1,
     );
@@ -171,7 +183,7 @@ fn a_damaged_newest_snapshot_falls_back_to_the_older_and_the_log_still_leads_on(
     assert_eq!(read, (10..20).map(entry).collect::<Vec<_>>());
     drop(store);
     disk.flip_bit(
-        Path::new("/controller/snapshot-00000000000000000010"),
+        Path::new("/controller/00000000000000000010.snapshot"),
         40,
         1,
     );
@@ -181,7 +193,7 @@ fn a_damaged_newest_snapshot_falls_back_to_the_older_and_the_log_still_leads_on(
 #[test]
 fn a_later_format_is_named_and_not_called_damage() {
     let disk = lived();
-    let path = Path::new("/controller/snapshot-00000000000000000003");
+    let path = Path::new("/controller/00000000000000000003.snapshot");
     let kind = crate::folder::checked::Kind {
         magic: b"KLRAFTSN",
         version: 9,
