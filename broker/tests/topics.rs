@@ -76,6 +76,26 @@ fn topics_are_listed_by_name_by_id_and_all_together() {
 }
 
 #[test]
+fn an_unknown_id_is_answered_in_every_version_that_asks_by_id() {
+    let broker = TestBroker::start();
+    let mut client = broker.connect();
+    let request = MetadataRequest {
+        topics: Some(vec![MetadataRequestTopic {
+            name: None,
+            topic_id: TopicId([9; 16]),
+        }]),
+        ..MetadataRequest::default()
+    };
+    for version in 10..=12 {
+        let topic = &client.ask(&request, version).topics[0];
+        assert_eq!(topic.error_code, ErrorCode::UnknownTopicId);
+        assert_eq!(topic.topic_id, TopicId([9; 16]));
+        let name = (version < 12).then_some("");
+        assert_eq!(topic.name.as_deref(), name, "version {version}");
+    }
+}
+
+#[test]
 fn a_missing_topic_is_created_only_if_broker_and_client_permit_it() {
     let broker = TestBroker::start_with(|config| {
         config.auto_create_topics = true;

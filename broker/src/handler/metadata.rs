@@ -15,6 +15,9 @@ use keylane_protocol::message::metadata::{
 use super::cluster::Identity;
 use crate::topics::{Topic, TopicsImage};
 
+/// The first version in which an answer may leave out the name; a question may from version 10 on.
+const VERSION_WITHOUT_NAME: i16 = 12;
+
 /// Returns the names that are asked for, permitted to be created, and do not exist.
 pub(crate) fn to_create(request: &MetadataRequest, image: &TopicsImage) -> Vec<String> {
     if !request.allow_auto_topic_creation {
@@ -56,7 +59,7 @@ pub(crate) fn answer(
         let asked = request.topics.iter().flatten();
         asked
             .filter(|topic| seen.insert(key(topic)))
-            .map(|topic| one(topic, identity, image))
+            .map(|topic| one(topic, version, identity, image))
             .collect()
     };
     MetadataResponse {
@@ -75,6 +78,7 @@ pub(crate) fn answer(
 
 fn one(
     asked: &MetadataRequestTopic,
+    version: i16,
     identity: &Identity,
     image: &TopicsImage,
 ) -> MetadataResponseTopic {
@@ -85,7 +89,10 @@ fn one(
         },
         None => match image.with_id(asked.topic_id) {
             Some(topic) => found(topic, identity),
-            None => not_found(None, asked.topic_id, ErrorCode::UnknownTopicId),
+            None => {
+                let name = (version < VERSION_WITHOUT_NAME).then(ByteString::new);
+                not_found(name, asked.topic_id, ErrorCode::UnknownTopicId)
+            }
         },
     }
 }
