@@ -44,6 +44,11 @@ impl Positions {
         match answer.code {
             ErrorCode::None => self.arrive(wanted.index, &answer, now),
             ErrorCode::OffsetOutOfRange => self.out_of_range(wanted.index, &answer),
+            // Retriable for a producer. What lies damaged on a broker's disk stays so.
+            ErrorCode::CorruptMessage => {
+                let reason = "the broker says so of what it holds".to_owned();
+                self.corrupt(wanted.index, reason);
+            }
             ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId
                 if position.failures >= UNKNOWN_TOPIC_ANSWERS_MAX =>
             {
@@ -85,17 +90,22 @@ impl Positions {
             };
             self.push(batches);
         } else if let Some(reason) = fault {
-            let error = ReadError::Corrupt {
-                topic: position.topic.to_string(),
-                partition: position.partition,
-                offset: position.fetch_offset,
-                reason,
-            };
-            self.fail(index, error);
+            self.corrupt(index, reason);
         } else if whole > 0 {
             // Only records before the offset: asking again at once would bring the same.
             self.try_again(index, now);
         }
+    }
+
+    fn corrupt(&mut self, index: usize, reason: String) {
+        let position = &self.all[index];
+        let error = ReadError::Corrupt {
+            topic: position.topic.to_string(),
+            partition: position.partition,
+            offset: position.fetch_offset,
+            reason,
+        };
+        self.fail(index, error);
     }
 
     fn out_of_range(&mut self, index: usize, answer: &PartitionAnswer) {

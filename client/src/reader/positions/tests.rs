@@ -196,6 +196,28 @@ fn a_failed_partition_says_so_once_and_rests_until_a_seek() {
     assert_eq!(plan(&mut positions, now).len(), 1);
 }
 
+/// Answers the next fetch of the only partition so many times with an error, each after its pause.
+fn refuse(positions: &mut Positions, code: ErrorCode, times: usize, now: &mut Instant) {
+    for _ in 0..times {
+        *now += Duration::from_secs(2);
+        let fetch = plan(positions, *now).pop().expect("a fetch");
+        positions.on_fetch_done(fetch.broker);
+        let refused = answer(code, Bytes::new());
+        positions.on_answer(&fetch.partitions[0], Some(refused), *now);
+    }
+}
+
+#[test]
+fn damage_that_a_broker_reports_is_an_error_and_not_waited_out() {
+    let mut now = crate::ambient::now();
+    let mut positions = positions(config(), &[1]);
+    refuse(&mut positions, ErrorCode::CorruptMessage, 1, &mut now);
+    let Some(Arrived::Failed { error, .. }) = positions.take() else {
+        panic!("the error must arrive");
+    };
+    assert!(matches!(error, ReadError::Corrupt { .. }), "{error}");
+}
+
 #[test]
 fn a_partition_for_which_no_offset_was_found_is_not_asked_about_in_a_loop() {
     let config = ReaderConfig {
