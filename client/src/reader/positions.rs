@@ -41,6 +41,8 @@ pub(crate) struct Position {
     pub(crate) seeks: u64,
     state: State,
     failures: u32,
+    /// How many of the latest answers in a row said that there is no such topic.
+    unknown_answers: u32,
     not_before: Option<Instant>,
 }
 
@@ -132,6 +134,7 @@ impl Position {
             seeks: 0,
             state: State::Idle,
             failures: 0,
+            unknown_answers: 0,
             not_before: None,
         }
     }
@@ -247,6 +250,7 @@ impl Positions {
         position.next_offset = offset;
         position.state = State::Idle;
         position.failures = 0;
+        position.unknown_answers = 0;
         position.not_before = None;
     }
 

@@ -36,6 +36,13 @@ impl Positions {
             return;
         }
         position.state = State::Idle;
+        let code = answer.as_ref().map(|answer| answer.code);
+        position.unknown_answers = match code {
+            Some(ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId) => {
+                position.unknown_answers.saturating_add(1)
+            }
+            _ => 0,
+        };
         let Some(answer) = answer else {
             self.is_metadata_stale = true;
             self.try_again(wanted.index, now);
@@ -50,7 +57,7 @@ impl Positions {
                 self.corrupt(wanted.index, reason);
             }
             ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId
-                if position.failures >= UNKNOWN_TOPIC_ANSWERS_MAX =>
+                if position.unknown_answers > UNKNOWN_TOPIC_ANSWERS_MAX =>
             {
                 let error = ReadError::UnknownTopic {
                     topic: position.topic.to_string(),

@@ -219,6 +219,38 @@ fn damage_that_a_broker_reports_is_an_error_and_not_waited_out() {
 }
 
 #[test]
+fn a_topic_is_gone_only_after_many_answers_in_a_row_say_so() {
+    let mut now = crate::ambient::now();
+    let mut positions = positions(config(), &[1]);
+    refuse(&mut positions, ErrorCode::NotLeaderOrFollower, 40, &mut now);
+    refuse(
+        &mut positions,
+        ErrorCode::UnknownTopicOrPartition,
+        20,
+        &mut now,
+    );
+    refuse(&mut positions, ErrorCode::NotLeaderOrFollower, 1, &mut now);
+    refuse(
+        &mut positions,
+        ErrorCode::UnknownTopicOrPartition,
+        20,
+        &mut now,
+    );
+    assert!(positions.take().is_none());
+    refuse(
+        &mut positions,
+        ErrorCode::UnknownTopicOrPartition,
+        6,
+        &mut now,
+    );
+    let arrived = positions.take();
+    assert!(
+        matches!(arrived, Some(Arrived::Failed { .. })),
+        "{arrived:?}"
+    );
+}
+
+#[test]
 fn a_partition_for_which_no_offset_was_found_is_not_asked_about_in_a_loop() {
     let config = ReaderConfig {
         out_of_range: OutOfRange::Latest,
