@@ -12,6 +12,8 @@
 
 pub mod advertise;
 pub mod deadline;
+pub mod fetching;
+pub mod holding;
 pub mod limits;
 pub mod merge;
 pub mod plan;

@@ -3,4 +3,5 @@
 //! What was never sent and what was sent and not answered are told apart: clients take NOT_LEADER_OR_FOLLOWER as "not
 //! written" and REQUEST_TIMED_OUT as "perhaps written". Addresses of brokers never pass.
 
+pub mod fetch;
 pub mod produce;

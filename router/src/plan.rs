@@ -4,6 +4,7 @@
 
 pub mod api_versions;
 pub mod describe_cluster;
+pub mod fetch;
 pub mod find_coordinator;
 pub mod metadata;
 pub mod produce;

@@ -49,6 +49,15 @@ pub struct Routing {
     unlinked: Arc<BTreeMap<BrokerId, Instant>>,
 }
 
+/// What is so when something happens.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment<'a> {
+    /// Who serves what.
+    pub routing: &'a Routing,
+    /// The time.
+    pub now: Instant,
+}
+
 impl Routing {
     /// Returns the routing by a first image. What has no leader in it counts as lost just now.
     #[must_use]
