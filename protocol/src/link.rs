@@ -7,9 +7,9 @@
 //!  this node ─────────┤ Call ──▶            ◀── Reply, Push ├── that node
 //!                     └────────────────────────────────────┘
 //! ```
-//! Frames are drawn in [`frame`], their fields in [`handshake`], [`lane`], [`append`] and [`call`]. What is sent when
-//! is decided by [`Outbox`], what arrives is put together by [`Inbox`]; [`Calls`] remembers what is unanswered. None
-//! of it does I/O or reads a clock: `transport` moves the bytes, times are parameters.
+//! Frames are drawn in [`frame`], their fields in [`handshake`], [`lane`], [`append`] and [`call`]. [`Dialer`] and
+//! [`Listener`] are the two ends; what they send when is decided by [`Outbox`], what arrives is put together by
+//! [`Inbox`]. None of it does I/O or reads a clock: `transport::link` moves the bytes, times are parameters.
 
 pub mod append;
 pub mod call;
@@ -20,13 +20,17 @@ pub mod lane;
 pub mod limits;
 
 mod calls;
+mod dialer;
 mod inbox;
+mod listener;
 mod outbox;
 mod pulse;
 
 pub use calls::{Calls, Fate};
+pub use dialer::{Dialer, Told};
 pub use frame::{Frame, FrameError};
 pub use inbox::{Inbox, LinkViolation, Side};
+pub use listener::Listener;
 pub use outbox::{NoRoom, NotQueued, Outbox, Withdrawn};
 pub use pulse::{Beat, Pulse};
 

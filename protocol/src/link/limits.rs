@@ -29,6 +29,9 @@ pub const QUANTUM_BYTES: usize = 256 * 1024;
 /// What may wait for one link; when it is reached, lanes with something for that broker wait.
 pub const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// What calls of the node itself may take of the queue beyond its bound, so that clients' data keeps none from going.
+pub const QUEUE_BYTES_FOR_CALLS: usize = 16 * 1024 * 1024;
+
 /// What an entry costs of the queue besides its body: about what it takes in memory.
 pub const ENTRY_COST_BYTES: usize = 128;
 

@@ -5,8 +5,8 @@
 //! 2  append frames, filled from the lanes in turn, as far as the credit goes        ┐ alternating,
 //! 3  chunks of bodies, from lanes, calls and pushes in turn                         ┘ byte for byte
 //! ```
-//! Requests, sub-batches and calls are refused when the queue is full, and told when there is room; a lane then offers
-//! the same again before any other. Answers and pushes are not refused: who sends them stops reading while
+//! Requests and sub-batches are refused when the queue is full, and their lanes told when there is room; a lane then
+//! offers the same again before any other. Calls have a bound beyond and are not told. Answers and pushes are not refused: who sends them stops reading while
 //! [`Outbox::is_full`]. What was not sent to its end had no effect, for the
 //! receiver has not got it whole: it is *never sent*.
 
@@ -27,7 +27,9 @@ use super::append::{Appended, Credit, Outcome};
 use super::call::{Ping, Pong};
 use super::credit::Spending;
 use super::lane::{Cancel, Flow, LaneClose};
-use super::limits::{BODY_BYTES_MAX, ENTRY_COST_BYTES, OUTCOMES_MAX, QUEUE_BYTES_MAX};
+use super::limits::{
+    BODY_BYTES_MAX, ENTRY_COST_BYTES, OUTCOMES_MAX, QUEUE_BYTES_FOR_CALLS, QUEUE_BYTES_MAX,
+};
 use super::{Correlation, Frame, Lane};
 
 /// Something that was not queued, and why.
@@ -43,7 +45,7 @@ pub struct NotQueued<T> {
 /// Why something was not queued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoRoom {
-    /// The queue is full; [`Outbox::take_woken`] tells when to try again.
+    /// The queue is full; [`Outbox::take_woken`] tells a lane when to try again.
     #[error("the link's queue is full")]
     Full,
     /// The lane is not open.
@@ -213,14 +215,14 @@ impl Outbox {
         entries.into_iter().chain(self.room.next_deadline()).min()
     }
 
-    /// Returns the flows that were refused for want of room, and have some set aside for them now.
-    pub fn take_woken(&mut self) -> Vec<Flow> {
+    /// Returns the lanes that were refused for want of room, and have some set aside for them now.
+    pub fn take_woken(&mut self) -> Vec<Lane> {
         self.room.take_woken()
     }
 
-    /// Says that a flow that was refused will not try again.
-    pub fn forgo(&mut self, flow: Flow) {
-        self.room.forgo(flow);
+    /// Says that a lane that was refused will not try again.
+    pub fn forgo(&mut self, lane: Lane) {
+        self.room.forgo(lane);
     }
 
     /// Returns the bytes that wait, entries at their cost, and what is set aside for flows that were woken.
@@ -235,21 +237,34 @@ impl Outbox {
         self.room.is_full()
     }
 
-    fn is_open(&self, flow: Flow) -> bool {
+    /// Returns whether anything of a flow may be sent: a lane is open, calls and streams always are.
+    #[must_use]
+    pub fn is_open(&self, flow: Flow) -> bool {
         match flow {
             Flow::Lane(lane) => self.lanes.get(&lane).is_some_and(|state| !state.is_closing),
             Flow::Call(_) | Flow::Push(_) => true,
         }
     }
 
-    fn admit(&mut self, flow: Flow, length: usize, deadline: Instant) -> Result<(), NoRoom> {
-        if !self.is_open(flow) {
+    fn admit(&mut self, lane: Lane, length: usize, deadline: Instant) -> Result<(), NoRoom> {
+        if !self.is_open(Flow::Lane(lane)) {
             return Err(NoRoom::LaneClosed);
         }
         if length > BODY_BYTES_MAX {
             return Err(NoRoom::TooLong);
         }
-        match self.room.take(flow, length + ENTRY_COST_BYTES, deadline) {
+        match self.room.take(lane, length + ENTRY_COST_BYTES, deadline) {
+            true => Ok(()),
+            false => Err(NoRoom::Full),
+        }
+    }
+
+    fn admit_call(&mut self, length: usize) -> Result<(), NoRoom> {
+        if length > BODY_BYTES_MAX {
+            return Err(NoRoom::TooLong);
+        }
+        let size = length + ENTRY_COST_BYTES;
+        match self.room.take_beyond(size, QUEUE_BYTES_FOR_CALLS) {
             true => Ok(()),
             false => Err(NoRoom::Full),
         }

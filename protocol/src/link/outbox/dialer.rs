@@ -28,7 +28,7 @@ impl Outbox {
     /// follows the LaneClose.
     pub fn close_lane(&mut self, lane: Lane) -> Vec<Correlation> {
         let flow = Flow::Lane(lane);
-        self.room.forgo(flow);
+        self.room.forgo(lane);
         let Some(state) = self.lanes.get_mut(&lane).filter(|state| !state.is_closing) else {
             return Vec::new();
         };
@@ -51,7 +51,7 @@ impl Outbox {
         deadline: Instant,
     ) -> Result<(), NotQueued<Request>> {
         let size = request.chunk.len();
-        match self.admit(Flow::Lane(request.lane), size, deadline) {
+        match self.admit(request.lane, size, deadline) {
             Ok(()) => self.push(Head::Request(request), Some(deadline)),
             Err(reason) => {
                 let item = request;
@@ -71,7 +71,7 @@ impl Outbox {
         deadline: Instant,
     ) -> Result<(), NotQueued<SubBatch>> {
         let size = sub_batch.records.len();
-        match self.admit(Flow::Lane(sub_batch.lane), size, deadline) {
+        match self.admit(sub_batch.lane, size, deadline) {
             Ok(()) => self.push(Head::SubBatch(sub_batch), Some(deadline)),
             Err(reason) => {
                 let item = sub_batch;
@@ -86,7 +86,7 @@ impl Outbox {
     /// # Errors
     /// When it is not queued; the call comes back.
     pub fn call(&mut self, call: Call, deadline: Instant) -> Result<(), NotQueued<Call>> {
-        match self.admit(Flow::Call(call.correlation), call.chunk.len(), deadline) {
+        match self.admit_call(call.chunk.len()) {
             Ok(()) => self.push(Head::Call(call), Some(deadline)),
             Err(reason) => {
                 let item = call;

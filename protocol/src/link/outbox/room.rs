@@ -1,12 +1,12 @@
 //! The bound of a link's queue, and who waits for room in it: first come, first served, whatever the size.
 //!
-//! Who is refused waits with what it needs; when there is room it is set aside, and the flow told to try again. What
+//! Who is refused waits with what it needs; when there is room it is set aside, and the lane told to try again. What
 //! is set aside or waited for longer than the deadline is forgotten.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use crate::link::lane::Flow;
+use crate::link::Lane;
 
 #[derive(Clone, Copy, Debug)]
 struct Wish {
@@ -21,11 +21,11 @@ struct Wish {
 pub(super) struct Room {
     bytes_max: usize,
     used: usize,
-    wishes: BTreeMap<Flow, Wish>,
-    waiting: BTreeMap<u64, Flow>,
-    deadlines: BTreeSet<(Instant, Flow)>,
+    wishes: BTreeMap<Lane, Wish>,
+    waiting: BTreeMap<u64, Lane>,
+    deadlines: BTreeSet<(Instant, Lane)>,
     last_ticket: u64,
-    woken: Vec<Flow>,
+    woken: Vec<Lane>,
 }
 
 impl Room {
@@ -54,8 +54,8 @@ impl Room {
     }
 
     /// Takes room; what has none waits from then on, at its old place if it has waited before.
-    pub(super) fn take(&mut self, flow: Flow, size: usize, deadline: Instant) -> bool {
-        let wish = self.withdraw(flow);
+    pub(super) fn take(&mut self, lane: Lane, size: usize, deadline: Instant) -> bool {
+        let wish = self.withdraw(lane);
         let is_next = match wish.map(|wish| wish.ticket) {
             Some(None) => true,
             Some(Some(ticket)) => self.waiting.range(..ticket).next().is_none(),
@@ -78,9 +78,18 @@ impl Room {
             deadline,
             ticket,
         };
-        self.add(flow, wish);
+        self.add(lane, wish);
         self.wake();
         false
+    }
+
+    /// Takes room up to `extra` beyond the bound; what has none does not wait.
+    pub(super) fn take_beyond(&mut self, size: usize, extra: usize) -> bool {
+        let fits = self.used == 0 || self.used.saturating_add(size) <= self.bytes_max + extra;
+        if fits {
+            self.used += size;
+        }
+        fits
     }
 
     /// Takes room for what cannot be refused.
@@ -93,18 +102,18 @@ impl Room {
         self.wake();
     }
 
-    /// Forgets that a flow wants room.
-    pub(super) fn forgo(&mut self, flow: Flow) {
-        self.withdraw(flow);
+    /// Forgets that a lane wants room.
+    pub(super) fn forgo(&mut self, lane: Lane) {
+        self.withdraw(lane);
         self.wake();
     }
 
     pub(super) fn expire(&mut self, now: Instant) {
-        while let Some(&(deadline, flow)) = self.deadlines.first() {
+        while let Some(&(deadline, lane)) = self.deadlines.first() {
             if deadline > now {
                 return;
             }
-            self.forgo(flow);
+            self.forgo(lane);
         }
     }
 
@@ -112,22 +121,22 @@ impl Room {
         self.deadlines.first().map(|entry| entry.0)
     }
 
-    /// Returns the flows for which room was set aside since the last call.
-    pub(super) fn take_woken(&mut self) -> Vec<Flow> {
+    /// Returns the lanes for which room was set aside since the last call.
+    pub(super) fn take_woken(&mut self) -> Vec<Lane> {
         std::mem::take(&mut self.woken)
     }
 
-    fn add(&mut self, flow: Flow, wish: Wish) {
-        self.deadlines.insert((wish.deadline, flow));
+    fn add(&mut self, lane: Lane, wish: Wish) {
+        self.deadlines.insert((wish.deadline, lane));
         if let Some(ticket) = wish.ticket {
-            self.waiting.insert(ticket, flow);
+            self.waiting.insert(ticket, lane);
         }
-        self.wishes.insert(flow, wish);
+        self.wishes.insert(lane, wish);
     }
 
-    fn withdraw(&mut self, flow: Flow) -> Option<Wish> {
-        let wish = self.wishes.remove(&flow)?;
-        self.deadlines.remove(&(wish.deadline, flow));
+    fn withdraw(&mut self, lane: Lane) -> Option<Wish> {
+        let wish = self.wishes.remove(&lane)?;
+        self.deadlines.remove(&(wish.deadline, lane));
         match wish.ticket {
             Some(ticket) => {
                 self.waiting.remove(&ticket);
@@ -139,17 +148,17 @@ impl Room {
 
     /// Sets room aside for those who have waited longest.
     fn wake(&mut self) {
-        while let Some((&ticket, &flow)) = self.waiting.first_key_value() {
-            let size = self.wishes[&flow].size;
+        while let Some((&ticket, &lane)) = self.waiting.first_key_value() {
+            let size = self.wishes[&lane].size;
             if !self.fits(size) {
                 return;
             }
             self.waiting.remove(&ticket);
             self.used += size;
-            if let Some(wish) = self.wishes.get_mut(&flow) {
+            if let Some(wish) = self.wishes.get_mut(&lane) {
                 wish.ticket = None;
             }
-            self.woken.push(flow);
+            self.woken.push(lane);
         }
     }
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::link::append::SubBatch;
 use crate::link::call::Call;
-use crate::link::lane::{Answer, Flow, LaneOpen, Request};
+use crate::link::lane::{Answer, LaneOpen, Request};
 use crate::link::limits::{APPEND_FRAME_BYTES_MAX, CHUNK_BYTES_MAX, QUANTUM_BYTES};
 use crate::link::{Body, Correlation, Frame, Lane, NoRoom, Outbox};
 
@@ -191,10 +191,7 @@ fn who_waits_for_room_gets_it_in_turn_however_large() {
     assert!(outbox.request(small.clone(), later).is_err());
     assert_eq!(outbox.take_woken(), []);
     while outbox.next_frame(now).is_some() {}
-    assert_eq!(
-        outbox.take_woken(),
-        [Flow::Lane(lanes[1]), Flow::Lane(lanes[2])]
-    );
+    assert_eq!(outbox.take_woken(), [lanes[1], lanes[2]]);
     let tiny = request(lanes[0], 4, 100_000);
     assert!(outbox.request(tiny, later).is_err(), "room is set aside");
     outbox
@@ -211,16 +208,53 @@ fn room_set_aside_and_not_taken_is_free_after_the_deadline() {
     let soon = now + Duration::from_secs(1);
     let later = now + Duration::from_secs(30);
     let mut outbox = Outbox::with_queue_bytes_max(0, 1 << 20);
+    let lanes: Vec<Lane> = (0..3)
+        .map(|_| outbox.open_lane(LaneOpen::default()))
+        .collect();
+    while outbox.next_frame(now).is_some() {}
+    let request = |lane| Request {
+        lane,
+        correlation: Correlation(lane.0),
+        chunk: body(900_000),
+        ..Request::default()
+    };
+    outbox
+        .request(request(lanes[0]), later)
+        .expect("there is room");
+    assert!(outbox.request(request(lanes[1]), soon).is_err());
+    while outbox.next_frame(now).is_some() {}
+    assert!(outbox.request(request(lanes[2]), later).is_err());
+    assert_eq!(outbox.next_deadline(), Some(soon));
+    assert_eq!(outbox.take_never_sent(soon), []);
+    outbox
+        .request(request(lanes[2]), later)
+        .expect("there is room");
+}
+
+#[test]
+fn a_full_queue_keeps_no_call_from_going() {
+    let now = start();
+    let later = now + Duration::from_secs(30);
+    let mut outbox = Outbox::with_queue_bytes_max(0, 1 << 20);
+    let lane = outbox.open_lane(LaneOpen::default());
+    let request = |correlation| Request {
+        lane,
+        correlation: Correlation(correlation),
+        chunk: body(900_000),
+        ..Request::default()
+    };
+    outbox.request(request(1), later).expect("there is room");
+    assert!(outbox.request(request(2), later).is_err());
     let call = |correlation, length| Call {
         correlation: Correlation(correlation),
         chunk: body(length),
         ..Call::default()
     };
-    outbox.call(call(1, 900_000), later).expect("there is room");
-    assert!(outbox.call(call(2, 900_000), soon).is_err());
-    while outbox.next_frame(now).is_some() {}
-    assert!(outbox.call(call(3, 900_000), later).is_err());
-    assert_eq!(outbox.next_deadline(), Some(soon));
-    assert_eq!(outbox.take_never_sent(soon), []);
-    outbox.call(call(3, 900_000), later).expect("there is room");
+    outbox
+        .call(call(3, 1_000_000), later)
+        .expect("there is room");
+    let refused = outbox.call(call(4, 17 << 20), later).expect_err("full");
+    assert_eq!(refused.reason, NoRoom::Full);
+    let before = bytes_before(&mut outbox, now, |frame| matches!(frame, Frame::Call(_)));
+    assert!(before <= 2 * QUANTUM_BYTES, "{before} bytes before");
 }

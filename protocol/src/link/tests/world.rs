@@ -10,7 +10,7 @@ use crate::frame::LENGTH_PREFIX_BYTES;
 use crate::link::append::{Outcome, SubBatch};
 use crate::link::call::{Call, Push, Reply};
 use crate::link::lane::{Answer, Flow, LaneOpen, Request};
-use crate::link::limits::LINK_FRAME_BYTES_MAX;
+use crate::link::limits::{LINK_FRAME_BYTES_MAX, QUEUE_BYTES_FOR_CALLS};
 use crate::link::{Body, Correlation, Frame, Inbox, Lane, NoRoom, Outbox, Withdrawn};
 
 const STEPS: usize = 400;
@@ -373,17 +373,17 @@ impl World {
             self.note_never_sent(correlation);
         }
         let queued = self.dialer.queued_bytes();
-        // Besides what is refused there are a few frames about lanes and cancels.
-        if queued > QUEUE + (64 << 10) {
+        // Besides what is refused there are calls, and a few frames about lanes and cancels.
+        if queued > QUEUE + QUEUE_BYTES_FOR_CALLS + (64 << 10) {
             return Err(format!("{queued} bytes are queued"));
         }
         Ok(())
     }
 
     fn note_woken(&mut self) {
-        for flow in self.dialer.take_woken() {
+        for lane in self.dialer.take_woken() {
             self.seen.woken += 1;
-            self.dialer.forgo(flow);
+            self.dialer.forgo(lane);
         }
     }
 
