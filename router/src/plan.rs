@@ -4,10 +4,14 @@
 
 pub mod api_versions;
 pub mod describe_cluster;
+pub mod describe_configs;
 pub mod fetch;
 pub mod find_coordinator;
+pub mod init_producer_id;
+pub mod list_offsets;
 pub mod metadata;
 pub mod produce;
+pub mod topics;
 
 /// A request that names so much that its answer would be much larger than itself; its connection is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
