@@ -249,7 +249,10 @@ impl Shard {
             && bytes < watch.bytes_min
             && !is_due
         {
-            let missing = (watch.bytes_min - bytes).div_ceil(watch.shards.max(1));
+            let missing = match watch.is_divided {
+                true => 1,
+                false => watch.bytes_min - bytes,
+            };
             let partitions = request.parts.iter().map(|part| part.partition).collect();
             self.watches.watch(
                 request.connection,

@@ -526,6 +526,29 @@ fn fetch_all(partitions: i32, wait_ms: i32) -> FetchRequest {
 }
 
 #[test]
+fn a_parked_fetch_over_several_runtimes_is_answered_when_they_have_enough_together() {
+    let broker = TestBroker::start_with(|config| config.runtimes = 2);
+    broker.create_topic("t", 2);
+    let (mut reader, mut writer) = (broker.connect(), broker.connect());
+    let (first, second) = (batch(&["x".repeat(200)]), batch(&["x".repeat(60)]));
+    let together = i32::try_from(first.len() + second.len()).expect("short");
+    writer.produce("t", 0, first);
+    let request = FetchRequest {
+        min_bytes: together,
+        ..fetch_all(2, 20_000)
+    };
+    let started = Instant::now();
+    let correlation_id = reader.send(&request, 12);
+    std::thread::sleep(Duration::from_millis(100));
+    writer.produce("t", 1, second);
+    let response = reader.receive::<FetchRequest>(12, correlation_id);
+    for partition in &response.responses[0].partitions {
+        assert_eq!(values(partition).len(), 1);
+    }
+    assert!(started.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
 fn partitions_of_several_runtimes_are_served_by_one_connection() {
     const PARTITIONS: i32 = 7;
     let mut broker = TestBroker::start_with(|config| config.runtimes = 3);

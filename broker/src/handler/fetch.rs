@@ -292,8 +292,8 @@ impl<'a> Fetch<'a> {
         parking: &Parking<'_>,
         watch_for: Option<usize>,
     ) -> BTreeMap<Place, ReadOutcome> {
-        let shards = self.by_shard.len();
-        let mut waiting = Vec::with_capacity(shards);
+        let is_divided = self.by_shard.len() > 1;
+        let mut waiting = Vec::with_capacity(self.by_shard.len());
         for (shard, (places, parts)) in std::mem::take(&mut self.by_shard) {
             let (reply, replied) = oneshot::channel();
             let read = ReadRequest {
@@ -302,7 +302,7 @@ impl<'a> Fetch<'a> {
                 bytes_max: self.bytes_max,
                 watch: watch_for.map(|bytes_min| Watch {
                     bytes_min,
-                    shards,
+                    is_divided,
                     wake: Arc::clone(parking.wake),
                 }),
                 reply,

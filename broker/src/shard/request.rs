@@ -69,8 +69,9 @@ pub(crate) struct ReadRequest {
 /// How to be woken.
 pub(crate) struct Watch {
     pub bytes_min: usize,
-    /// Among how many shards the request is divided: one of them gets at least this share of what is missing.
-    pub shards: usize,
+    /// Whether other shards serve parts of the request: what they have is not known here, so any byte may be the last one
+    /// missing.
+    pub is_divided: bool,
     pub wake: Arc<Notify>,
 }
 

@@ -128,7 +128,7 @@ fn read(shard: &mut Shard, bytes_min: usize) -> Vec<request::ReadOutcome> {
         bytes_max: 1 << 20,
         watch: Some(Watch {
             bytes_min,
-            shards: 1,
+            is_divided: false,
             wake: Arc::default(),
         }),
         reply,
