@@ -23,7 +23,7 @@ pub use codec::Malformed;
 pub use machine::{Replica, RestoreError};
 pub use network::{PeerError, Peers};
 pub use quorum::{
-    AddError, ConfirmError, InitializeError, Leadership, ProposeError, Quorum, QuorumSettings,
+    ChangeError, ConfirmError, InitializeError, Leadership, ProposeError, Quorum, QuorumSettings,
     StartError, Stopped,
 };
 pub use types::{

@@ -194,16 +194,16 @@ pub enum InitializeError {
     Stopped,
 }
 
-/// Why voters were not added. What was begun may still end, and can be asked for again.
+/// Why the voters were not changed. What was begun may still end, and can be asked for again.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AddError {
+pub enum ChangeError {
     /// This voter does not lead.
     #[error("this voter does not lead")]
     NotLeader {
         /// Who does, if that is known.
         leader: Option<(NodeId, Voter)>,
     },
-    /// The voters are not ones that can be added.
+    /// The voters that there would be are not ones that can be.
     #[error("{fault}")]
     Unlawful {
         /// Why not.
@@ -425,28 +425,75 @@ impl Quorum {
         }
     }
 
-    /// Adds voters: each first follows until it has caught up, then all begin to vote in one joint change. May be asked for
-    /// again after any error.
+    /// Adds voters: see [`Quorum::change_voters`].
+    ///
+    /// # Errors
+    /// When this voter does not lead, there would be two voters, or the new ones cannot be reached in time.
+    pub async fn add_voters(&self, voters: BTreeMap<NodeId, Voter>) -> Result<(), ChangeError> {
+        self.change_voters(voters, &BTreeSet::new()).await
+    }
+
+    /// Adds voters and removes others, say one whose disk was damaged: each new one first follows until it has caught up,
+    /// then all begin to vote, and the others end, in one joint change. May be asked for again after any error.
     ///
     /// # Errors
     /// When this voter does not lead, there would be two voters, or the new ones cannot be reached in time; they then
     /// follow without a vote.
-    pub async fn add_voters(&self, voters: BTreeMap<NodeId, Voter>) -> Result<(), AddError> {
-        let unlawful = |fault| AddError::Unlawful { fault };
+    pub async fn change_voters(
+        &self,
+        add: BTreeMap<NodeId, Voter>,
+        remove: &BTreeSet<NodeId>,
+    ) -> Result<(), ChangeError> {
+        let unlawful = |fault| ChangeError::Unlawful { fault };
         let mut after: BTreeSet<_> = self.voters().into_keys().collect();
-        after.extend(voters.keys());
-        check(&voters, after.len()).map_err(unlawful)?;
-        let added = async {
-            for (id, voter) in &voters {
-                let followed = self.raft.add_learner(*id, voter.clone(), true).await;
-                followed.map_err(add_error)?;
+        after.extend(add.keys());
+        let after = &after - remove;
+        check(&add, after.len()).map_err(unlawful)?;
+        let changed = async {
+            for (id, voter) in add {
+                let followed = self.raft.add_learner(id, voter, true).await;
+                followed.map_err(change_error)?;
             }
-            let change = ChangeMembers::AddVoterIds(voters.into_keys().collect());
-            let changed = self.raft.change_membership(change, true).await;
-            changed.map_err(add_error)
+            let change = ChangeMembers::ReplaceAllVoters(after);
+            let changed = self.raft.change_membership(change, false).await;
+            changed.map_err(change_error)
         };
-        let added = tokio::time::timeout(self.settings.answer_timeout, added).await;
-        added.map_err(|_| AddError::Unknown)?.map(drop)
+        self.in_time(changed).await
+    }
+
+    /// Notes where a member is reached from now on.
+    ///
+    /// # Errors
+    /// When this voter does not lead, the node is no member, or it takes too long.
+    pub async fn move_member(&self, id: NodeId, voter: Voter) -> Result<(), ChangeError> {
+        let unlawful = |fault| ChangeError::Unlawful { fault };
+        let is_member = {
+            let metrics = self.raft.metrics();
+            let metrics = metrics.borrow();
+            metrics
+                .membership_config
+                .membership()
+                .get_node(&id)
+                .is_some()
+        };
+        if !is_member {
+            return Err(unlawful("only a member can move"));
+        }
+        let moved = BTreeMap::from([(id, voter)]);
+        check(&moved, moved.len()).map_err(unlawful)?;
+        let changed = self
+            .raft
+            .change_membership(ChangeMembers::SetNodes(moved), true);
+        self.in_time(async { changed.await.map_err(change_error) })
+            .await
+    }
+
+    async fn in_time<T>(
+        &self,
+        change: impl Future<Output = Result<T, ChangeError>>,
+    ) -> Result<(), ChangeError> {
+        let changed = tokio::time::timeout(self.settings.answer_timeout, change).await;
+        changed.map_err(|_| ChangeError::Unknown)?.map(drop)
     }
 
     /// Answers a call of another voter.
@@ -527,12 +574,12 @@ fn check(voters: &BTreeMap<NodeId, Voter>, count: usize) -> Result<(), &'static 
     Ok(())
 }
 
-fn add_error(error: RaftError<NodeId, ClientWriteError<NodeId, Voter>>) -> AddError {
+fn change_error(error: RaftError<NodeId, ClientWriteError<NodeId, Voter>>) -> ChangeError {
     match error {
-        RaftError::APIError(ClientWriteError::ForwardToLeader(to)) => AddError::NotLeader {
+        RaftError::APIError(ClientWriteError::ForwardToLeader(to)) => ChangeError::NotLeader {
             leader: to.leader_id.zip(to.leader_node),
         },
-        RaftError::APIError(ClientWriteError::ChangeMembershipError(_)) => AddError::UnderWay,
-        RaftError::Fatal(_) => AddError::Stopped,
+        RaftError::APIError(ClientWriteError::ChangeMembershipError(_)) => ChangeError::UnderWay,
+        RaftError::Fatal(_) => ChangeError::Stopped,
     }
 }

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 use super::message::{Answer, Call, Request};
 use super::store::{Store, StoreSettings};
 use super::{
-    AddError, ConfirmError, InitializeError, NodeId, PeerError, Peers, ProposeError, Quorum,
+    ChangeError, ConfirmError, InitializeError, NodeId, PeerError, Peers, ProposeError, Quorum,
     QuorumSettings, Replica, RestoreError, Stopped, Voter,
 };
 use crate::disk::Disk;
@@ -391,7 +391,7 @@ async fn one_voter_becomes_three_in_one_change_and_never_two() {
     }
     let one_more = first.add_voters(voters.addresses(&[1])).await;
     assert!(
-        matches!(one_more, Err(AddError::Unlawful { .. })),
+        matches!(one_more, Err(ChangeError::Unlawful { .. })),
         "{one_more:?}"
     );
     assert_eq!(first.voters().len(), 1);
@@ -414,6 +414,127 @@ async fn one_voter_becomes_three_in_one_change_and_never_two() {
     voters.wire.cut(voters.nodes[0].voter.port);
     assert_ne!(voters.propose("without the first").await, 0);
     voters.wire.heal();
+    voters.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_voter_that_lost_its_disk_is_replaced_by_a_new_one_and_a_moved_one_is_found() {
+    let mut voters = three().await;
+    let leader = voters.propose("one").await;
+    let (lost, moved) = ((leader + 1) % 3, (leader + 2) % 3);
+    voters.stop(lost, true).await;
+    let old = voters.nodes[lost].id;
+    voters.nodes[lost].disk = SimulatedDisk::new(99);
+    voters.nodes[lost].voter.port = 7;
+    voters.run(lost).await;
+    assert_ne!(voters.nodes[lost].id, old);
+    let quorum = voters.nodes[leader].quorum();
+    let new = voters.addresses(&[lost]);
+    let removed = quorum.change_voters(new, &[old].into()).await;
+    removed.expect("it is replaced");
+    assert_eq!(quorum.voters(), voters.addresses(&[0, 1, 2]));
+    voters.propose("two").await;
+    voters.wait_until_kept(lost, "two").await;
+    voters.stop(moved, false).await;
+    voters.nodes[moved].voter.port = 8;
+    voters.run(moved).await;
+    let node = &voters.nodes[moved];
+    let leader = voters.leader().await;
+    let quorum = voters.nodes[leader].quorum();
+    let followed = quorum.move_member(node.id, node.voter.clone()).await;
+    followed.expect("the other two agree");
+    voters.propose("three").await;
+    voters.wait_until_kept(moved, "three").await;
+    let nobody = quorum.move_member(5, node.voter.clone()).await;
+    assert!(matches!(nobody, Err(ChangeError::Unlawful { .. })));
+    voters.stop_all().await;
+}
+
+/// Draws numbers that repeat for a seed.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (self.0 >> 33) % end
+    }
+
+    fn node(&mut self) -> usize {
+        usize::try_from(self.below(3)).expect("small")
+    }
+}
+
+/// Power cuts in the middle of anything, and cut wires: what was answered by an index is there, in order, everywhere.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_acknowledged_proposal_is_lost_whatever_fails() {
+    let seed = 7;
+    let mut dice = Dice(seed);
+    let mut voters = three().await;
+    let mut acknowledged = Vec::new();
+    let mut number = 0;
+    for _ in 0..14 {
+        let victim = dice.node();
+        match dice.below(3) {
+            0 => voters.wire.cut(voters.nodes[victim].voter.port),
+            1 => {
+                let disk = &voters.nodes[victim].disk;
+                let operation = disk.operations() + 1 + dice.below(30);
+                disk.plan(Fault::PowerCut { operation });
+            }
+            _ => {
+                voters.stop(victim, true).await;
+                voters.run(victim).await;
+            }
+        }
+        let until = Instant::now() + Duration::from_millis(150 + dice.below(300));
+        while Instant::now() < until {
+            let proposer = dice.node();
+            let quorum = voters.nodes[proposer].quorum();
+            let payload = Bytes::from(format!("{number}"));
+            let proposed = quorum.propose(payload.clone());
+            let proposed = tokio::time::timeout(Duration::from_millis(100), proposed).await;
+            if let Ok(Ok(index)) = proposed {
+                acknowledged.push((index, payload));
+            } else {
+                sleep(Duration::from_millis(10)).await;
+            }
+            number += 1;
+        }
+        voters.wire.heal();
+        for nth in 0..3 {
+            if voters.nodes[nth].quorum().failure().borrow().is_some() {
+                voters.stop(nth, true).await;
+                voters.run(nth).await;
+            }
+        }
+    }
+    for nth in 0..3 {
+        voters.stop(nth, true).await;
+        voters.run(nth).await;
+    }
+    voters.propose("the end").await;
+    for nth in 0..3 {
+        voters.wait_until_kept(nth, "the end").await;
+        let kept = voters.nodes[nth]
+            .kept
+            .0
+            .lock()
+            .expect("not poisoned")
+            .clone();
+        let kept: BTreeMap<_, _> = kept.into_iter().collect();
+        for (index, payload) in &acknowledged {
+            assert_eq!(kept.get(index), Some(payload), "{nth}, seed {seed}");
+        }
+    }
+    assert!(acknowledged.is_sorted(), "an index went back, seed {seed}");
+    assert!(
+        acknowledged.len() > 50,
+        "only {} were acknowledged",
+        acknowledged.len()
+    );
     voters.stop_all().await;
 }
 
