@@ -101,10 +101,7 @@ impl Fetcher {
                     let mut positions = self.shared.lock();
                     match offset {
                         None => positions.on_reset_failed(index, seeks, now),
-                        Some(offset) if positions.all[index].seeks == seeks => {
-                            positions.seek(index, offset);
-                        }
-                        Some(_) => {}
+                        Some(offset) => positions.on_reset(index, seeks, offset),
                     }
                 }
             }

@@ -262,12 +262,24 @@ impl Positions {
             .collect()
     }
 
+    /// Goes on at the offset that was found for a partition out of range.
+    pub(crate) fn on_reset(&mut self, index: usize, seeks: u64, offset: Offset) {
+        if self.is_resetting(index, seeks) {
+            self.seek(index, offset);
+        }
+    }
+
     /// Says that no offset was found to go on at; it is asked for again after a pause.
     pub(crate) fn on_reset_failed(&mut self, index: usize, seeks: u64, now: Instant) {
-        let position = &self.all[index];
-        if position.seeks == seeks && position.state == State::Resetting {
+        if self.is_resetting(index, seeks) {
             self.try_again(index, now);
         }
+    }
+
+    /// Tells whether a partition is out of range still: it may have been moved, or have failed, meanwhile.
+    fn is_resetting(&self, index: usize, seeks: u64) -> bool {
+        let position = &self.all[index];
+        position.seeks == seeks && position.state == State::Resetting
     }
 
     /// Returns when a pause after a failure ends.

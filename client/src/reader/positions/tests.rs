@@ -272,6 +272,27 @@ fn a_partition_for_which_no_offset_was_found_is_not_asked_about_in_a_loop() {
 }
 
 #[test]
+fn a_topic_created_anew_is_told_although_an_offset_was_being_asked_for() {
+    let config = ReaderConfig {
+        out_of_range: OutOfRange::Latest,
+        ..config()
+    };
+    let mut now = crate::ambient::now();
+    let mut positions = positions(config, &[1]);
+    refuse(&mut positions, ErrorCode::OffsetOutOfRange, 1, &mut now);
+    positions.follow(&view(2, &[1]));
+    positions.on_reset(0, 0, Offset(7));
+    let Some(Arrived::Failed { error, .. }) = positions.take() else {
+        panic!("the error must arrive");
+    };
+    assert!(matches!(error, ReadError::TopicRecreated { .. }), "{error}");
+    assert!(
+        plan(&mut positions, now).is_empty(),
+        "it rests until a seek"
+    );
+}
+
+#[test]
 fn a_topic_created_anew_fails_instead_of_going_on() {
     let mut positions = positions(config(), &[1]);
     positions.follow(&view(2, &[1]));
