@@ -9,21 +9,22 @@
 
 mod kept;
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use keylane_protocol::error_code::ErrorCode;
-use keylane_protocol::identifiers::PartitionIndex;
 use keylane_protocol::message::fetch::{FetchRequest, FetchResponse, FetchablePartitionResponse};
 
 use self::kept::Kept;
 use crate::deadline::Deadline;
 use crate::holding::Holding;
 use crate::limits::{FETCH_BYTES_MAX, FETCH_GRACE};
+use crate::lookups::Missing;
 use crate::merge::fetch::{merge, record_bytes};
 use crate::plan::fetch::{
     FetchPart, FetchTerms, ReadFrom, Requested, parts, refuse, refused, requested,
 };
-use crate::routing::{Moment, Route, Routing, TopicKey};
+use crate::routing::{Moment, Route, Routing};
 
 /// A part that a broker was asked, counted per connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,7 +40,7 @@ pub enum FetchEffect {
     /// Tell the broker that a part is not wanted any more, and forget it.
     Cancel(PartId),
     /// Ask a controller whether a partition exists: then there is an image with it, or [`Fetching::on_unknown`].
-    LookUp(TopicKey, PartitionIndex),
+    LookUp(Missing),
     /// Answer the client.
     Answer(FetchResponse),
 }
@@ -203,10 +204,10 @@ impl Fetching {
         self.answer_if_settled(now, effects);
     }
 
-    /// Notes that a partition does not exist: a controller has said so.
+    /// Notes that partitions do not exist: a controller has said so.
     pub fn on_unknown(
         &mut self,
-        (topic, partition): (&TopicKey, PartitionIndex),
+        unknown: &BTreeSet<Missing>,
         moment: Moment<'_>,
         effects: &mut Vec<FetchEffect>,
     ) {
@@ -215,10 +216,9 @@ impl Fetching {
         };
         let mut is_due = false;
         for (requested, slot) in current.requested.iter().zip(&mut current.slots) {
-            let is_meant = requested.key == *topic && requested.from.partition == partition;
-            if is_meant && matches!(slot, Slot::Open { .. }) {
+            if matches!(slot, Slot::Open { .. }) && unknown.contains(&requested.missing()) {
                 let code = requested.unknown_code(moment.routing);
-                *slot = Slot::Answered(Some(refused(partition, code)));
+                *slot = Slot::Answered(Some(refused(requested.from.partition, code)));
                 is_due = true;
             }
         }
@@ -384,9 +384,7 @@ fn look_up(current: &Current, routing: &Routing, effects: &mut Vec<FetchEffect>)
     let places = current.requested.iter().zip(&current.slots);
     let open = places.filter(|(_, slot)| matches!(slot, Slot::Open { .. }));
     let unknown = open.filter(|(requested, _)| requested.route(routing) == Route::Unknown);
-    effects.extend(unknown.map(|(requested, _)| {
-        FetchEffect::LookUp(requested.key.clone(), requested.from.partition)
-    }));
+    effects.extend(unknown.map(|(requested, _)| FetchEffect::LookUp(requested.missing())));
 }
 
 impl Current {

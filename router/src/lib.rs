@@ -7,16 +7,18 @@
 //! ```
 //! Everything here decides and nothing acts: no I/O, no clock, no randomness; times come in as parameters. What clients
 //! are told of addresses is in [`advertise`]; what a request becomes is in [`plan`], one file per API, and its answers
-//! are joined in [`merge`]. What must outlive one request belongs to one
-//! client connection and dies with it. A router keeps nothing else but a cache of the cluster's image.
+//! are joined in [`merge`]. [`producing`] and [`fetching`] carry what must outlive one event: each belongs to one client
+//! connection and dies with it. Besides, a router has only caches: [`routing`] and [`lookups`].
 
 pub mod advertise;
 pub mod deadline;
 pub mod fetching;
 pub mod holding;
 pub mod limits;
+pub mod lookups;
 pub mod merge;
 pub mod plan;
+pub mod producing;
 pub mod routing;
 
 #[cfg(test)]

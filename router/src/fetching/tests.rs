@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use keylane_protocol::identifiers::{BrokerId, TopicId};
+use keylane_protocol::identifiers::{BrokerId, PartitionIndex, TopicId};
 use keylane_protocol::message::fetch::{FetchPartition, FetchTopic, FetchableTopicResponse};
 use keylane_protocol::offset::Offset;
 use proptest::prelude::*;
 
 use super::*;
 use crate::limits::HOLD;
+use crate::routing::TopicKey;
 use crate::testing::{Cluster, start};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -346,17 +347,19 @@ fn a_part_whose_link_is_gone_is_asked_elsewhere_or_not_answered() {
 fn an_unknown_partition_is_looked_up_before_the_client_is_told() {
     let mut world = World::new(&[1]);
     world.request(&fetch(&[(0, 0), (5, 0)]));
-    let looked_up = world.effects.iter().find_map(|effect| match effect {
-        FetchEffect::LookUp(topic, partition) => Some((topic.clone(), *partition)),
+    let effects = world.effects.iter();
+    let looked_up = effects.filter_map(|effect| match effect {
+        FetchEffect::LookUp(missing) => Some(missing.clone()),
         _ => None,
     });
-    let (topic, partition) = looked_up.expect("a look-up");
-    assert_eq!(partition, PartitionIndex(5));
+    let looked_up: BTreeSet<Missing> = looked_up.collect();
+    let missing = (TopicKey::Name("a".into()), PartitionIndex(5));
+    assert_eq!(looked_up, BTreeSet::from([missing]));
     assert_eq!(world.told(), None);
     let moment = World::moment(&world.routing, world.now);
     world
         .fetching
-        .on_unknown((&topic, partition), moment, &mut world.effects);
+        .on_unknown(&looked_up, moment, &mut world.effects);
     world.wait(10 * MILLISECOND);
     let told = world.told();
     assert_eq!(

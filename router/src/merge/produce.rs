@@ -16,7 +16,7 @@ use crate::plan::produce::Refusal;
 /// What is known of one partition's records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
-    /// They are with this router.
+    /// They were not handed on.
     Unsent,
     /// They may be with a broker.
     Sent,
@@ -89,13 +89,23 @@ impl ProduceMerge {
         self.unsettled == 0
     }
 
-    /// Notes that the records at a place have left for a broker. Without acknowledgement that is all there is to know.
+    /// Notes that the records at a place were handed on: from now on they may be written.
     pub fn on_sent(&mut self, place: Place) {
-        if self.acks == 0 {
-            self.settle(place, None);
-        } else if let Some(fate @ Fate::Unsent) = self.fate(place) {
+        if let Some(fate @ Fate::Unsent) = self.fate(place) {
             *fate = Fate::Sent;
         }
+    }
+
+    /// Notes that the records at a place have left. Without acknowledgement that is all there is to know.
+    pub fn on_written(&mut self, place: Place) {
+        if self.acks == 0 {
+            self.settle(place, None);
+        }
+    }
+
+    /// Notes that the records at a place were given back, and certainly have not left.
+    pub fn on_unsent(&mut self, place: Place) {
+        self.on_refused(place, UNSENT);
     }
 
     /// Takes what a leader says of the records at a place. A second word on one place is ignored.
@@ -287,20 +297,35 @@ mod tests {
     }
 
     #[test]
-    fn without_acknowledgement_sent_is_all_there_is_to_know() {
+    fn without_acknowledgement_written_is_all_there_is_to_know() {
         let mut merge = merge(0);
         assert!(!merge.wants_answer());
         for place in PLACES {
             merge.on_sent(place);
+            assert!(!merge.is_complete());
+            merge.on_written(place);
         }
         assert!(merge.is_complete());
         assert_eq!(first_fault(&merge.finish()), None);
     }
 
     #[test]
+    fn records_that_were_given_back_were_certainly_not_written() {
+        let mut merge = merge(-1);
+        merge.on_sent(PLACES[0]);
+        merge.on_unsent(PLACES[0]);
+        merge.on_sent(PLACES[1]);
+        merge.on_written(PLACES[1]);
+        let codes: Vec<ErrorCode> = told(&merge.finish()).iter().map(|told| told.2).collect();
+        let (unsent, unanswered) = (ErrorCode::NotLeaderOrFollower, ErrorCode::RequestTimedOut);
+        assert_eq!(codes, [unsent, unanswered, unsent]);
+    }
+
+    #[test]
     fn a_refusal_without_acknowledgement_is_found() {
         let mut merge = merge(0);
         merge.on_sent(PLACES[0]);
+        merge.on_written(PLACES[0]);
         merge.on_refused(PLACES[1], UNSENT);
         let fault = first_fault(&merge.finish()).expect("refused");
         assert!(fault.starts_with("NOT_LEADER_OR_FOLLOWER: "), "{fault}");

@@ -13,6 +13,7 @@ use keylane_protocol::message::fetch::{
 };
 use keylane_protocol::offset::{LeaderEpoch, Offset};
 
+use crate::lookups::Missing;
 use crate::merge::fetch::{grouped, without_records};
 use crate::routing::{Route, Routing, TopicKey};
 
@@ -206,6 +207,12 @@ impl Requested {
             isolation_level,
         };
         Some((broker, read))
+    }
+
+    /// Returns what to look up if the partition is not known.
+    #[must_use]
+    pub fn missing(&self) -> Missing {
+        (self.key.clone(), self.from.partition)
     }
 
     /// Returns the error of a partition that does not exist.
