@@ -273,21 +273,21 @@ impl Flows {
             let deficit = queue.deficit;
             let entry = queue.first();
             let cost = entry.unpaid_cost().expect("only the unpaid are here");
-            if !credit.covers(cost) {
-                break;
-            }
-            if entry.exceeds_append_frame() && size == 0 {
+            if entry.exceeds_append_frame() {
+                if size > 0 || !credit.covers(cost) {
+                    break;
+                }
                 credit.spend(cost);
                 entry.is_paid = true;
                 self.settle(flow);
                 continue;
             }
-            if size + cost > APPEND_FRAME_BYTES_MAX {
-                break;
-            }
             if deficit < cost {
                 self.rotate(flow);
                 continue;
+            }
+            if size + cost > APPEND_FRAME_BYTES_MAX || !credit.covers(cost) {
+                break;
             }
             queue.deficit -= cost;
             let entry = queue.entries.pop_front().expect("it was just looked at");

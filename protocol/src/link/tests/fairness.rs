@@ -1,14 +1,14 @@
-//! A lane flat out does not hold up another, in either direction.
+//! A lane flat out does not hold up another, in either direction, nor does a large body; and bounds are kept to.
 
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::link::append::SubBatch;
-use crate::link::call::Call;
-use crate::link::lane::{Answer, LaneOpen, Request};
+use crate::link::append::{Credit, Outcome, SubBatch, cost};
+use crate::link::call::{Call, Ping};
+use crate::link::lane::{Answer, Flow, LaneOpen, Request};
 use crate::link::limits::{APPEND_FRAME_BYTES_MAX, CHUNK_BYTES_MAX, QUANTUM_BYTES};
-use crate::link::{Body, Correlation, Frame, Lane, NoRoom, Outbox};
+use crate::link::{Body, Correlation, Frame, Inbox, Lane, NoRoom, Outbox};
 
 #[allow(clippy::disallowed_methods, reason = "a test needs some instant")]
 fn start() -> Instant {
@@ -257,4 +257,164 @@ fn a_full_queue_keeps_no_call_from_going() {
     assert_eq!(refused.reason, NoRoom::Full);
     let before = bytes_before(&mut outbox, now, |frame| matches!(frame, Frame::Call(_)));
     assert!(before <= 2 * QUANTUM_BYTES, "{before} bytes before");
+}
+
+/// A listener that answers lanes 1 to 9 at length, and the dialer they go to.
+struct Answering {
+    now: Instant,
+    outbox: Outbox,
+    inbox: Inbox,
+    bytes: Bytes,
+}
+
+impl Answering {
+    fn new() -> Self {
+        let mut outbox = Outbox::new(0);
+        let mut inbox = Inbox::dialer();
+        for lane in (1..10).map(Lane) {
+            outbox.accept_lane(lane);
+            inbox.open_lane(lane);
+        }
+        Self {
+            now: start(),
+            outbox,
+            inbox,
+            bytes: Bytes::from(vec![7; 100 << 20]),
+        }
+    }
+
+    fn answer(&mut self, lane: u64, length: usize) {
+        let answer = Answer {
+            lane: Lane(lane),
+            correlation: Correlation(lane),
+            chunk: self.bytes.slice(..length).into(),
+            ..Answer::default()
+        };
+        self.outbox.answer(answer).expect("not too long");
+    }
+
+    /// Moves one frame; returns its bytes, and the lane whose answer it makes whole.
+    fn carry(&mut self) -> Option<(usize, Option<Lane>)> {
+        let frame = self.outbox.next_frame(self.now)?;
+        let length = match &frame {
+            Frame::Answer(answer) => answer.chunk.len(),
+            Frame::Continue(next) => next.chunk.len(),
+            _ => 0,
+        };
+        match self.inbox.on_frame(frame).expect("within the rules") {
+            Some(Frame::Answer(answer)) => Some((length, Some(answer.lane))),
+            _ => Some((length, None)),
+        }
+    }
+
+    fn carry_all(&mut self) -> Vec<Lane> {
+        let each = std::iter::from_fn(|| self.carry());
+        each.filter_map(|(_, whole)| whole).collect()
+    }
+}
+
+#[test]
+fn no_more_is_begun_than_the_receiver_may_hold_and_dropped_bodies_make_room() {
+    let mut link = Answering::new();
+    for lane in 1..=3 {
+        link.answer(lane, 60 << 20);
+    }
+    for _ in 0..100 {
+        link.carry().expect("a chunk");
+    }
+    let begun = link.inbox.assembled_bytes();
+    assert!(begun > 2 << 20, "only {begun} bytes were begun");
+    for lane in [1, 2] {
+        let (flow, correlation) = (Flow::Lane(Lane(lane)), Correlation(lane));
+        link.outbox.drop_answer(flow, correlation);
+    }
+    for lane in 4..=5 {
+        link.answer(lane, 60 << 20);
+    }
+    let mut whole = link.carry_all();
+    whole.sort_unstable();
+    assert_eq!(whole, [Lane(3), Lane(4), Lane(5)]);
+    assert_eq!(link.outbox.queued_bytes(), 0);
+}
+
+#[test]
+fn a_body_as_long_as_any_is_not_passed_for_ever() {
+    let mut link = Answering::new();
+    for lane in 2..=9 {
+        link.answer(lane, 5 << 20);
+    }
+    for _ in 0..100 {
+        link.carry().expect("a chunk");
+    }
+    link.answer(1, 100 << 20);
+    let mut bytes = 0;
+    loop {
+        let (length, whole) = link.carry().expect("a chunk");
+        bytes += length;
+        assert!(bytes < 1 << 30, "a gigabyte has passed it");
+        match whole {
+            Some(Lane(1)) => break,
+            Some(Lane(lane)) => link.answer(lane, 5 << 20),
+            None => {}
+        }
+    }
+}
+
+#[test]
+fn what_the_credit_does_not_cover_is_not_passed_by_what_it_does() {
+    let now = start();
+    let later = now + Duration::from_secs(30);
+    let mut outbox = Outbox::new(1 << 20);
+    let large = outbox.open_lane(LaneOpen::default());
+    let small = outbox.open_lane(LaneOpen::default());
+    let append = |outbox: &mut Outbox, lane, correlation, length| {
+        let queued = outbox.append(sub_batch(lane, correlation, length), later);
+        queued.expect("there is room");
+    };
+    append(&mut outbox, large, 1, 500_000);
+    while outbox.next_frame(now).is_some() {}
+    append(&mut outbox, large, 2, 900_000);
+    append(&mut outbox, small, 3, 1000);
+    let first = outbox.next_frame(now);
+    assert!(first.is_some(), "the small one's turn is before");
+    append(&mut outbox, small, 4, 1000);
+    for _ in 0..5 {
+        assert_eq!(outbox.next_frame(now), None);
+    }
+    let bytes = u32::try_from(cost(500_000)).expect("it fits");
+    outbox.granted(&Credit { bytes }).expect("was sent");
+    let before = bytes_before(&mut outbox, now, |frame| match frame {
+        Frame::Append(append) => append.sub_batches[0].lane == large,
+        _ => false,
+    });
+    assert_eq!(before, 0);
+}
+
+#[test]
+fn what_has_expired_is_not_sent() {
+    let now = start();
+    let mut outbox = Outbox::new(1 << 20);
+    let lane = outbox.open_lane(LaneOpen::default());
+    outbox.next_frame(now).expect("the open");
+    let soon = now + Duration::from_secs(1);
+    let queued = outbox.append(sub_batch(lane, 1, 1000), soon);
+    queued.expect("there is room");
+    assert_eq!(outbox.next_frame(soon), None);
+    assert_eq!(outbox.take_never_sent(soon), [Correlation(1)]);
+}
+
+#[test]
+fn outcomes_without_end_hold_up_no_sign_of_life() {
+    let now = start();
+    let mut outbox = Outbox::new(0);
+    outbox.accept_lane(Lane(1));
+    outbox.pong(&Ping { token: 1 });
+    let is_pong = (0..3).any(|_| {
+        outbox.outcome(Outcome {
+            lane: Lane(1),
+            ..Outcome::default()
+        });
+        matches!(outbox.next_frame(now), Some(Frame::Pong(_)))
+    });
+    assert!(is_pong);
 }
