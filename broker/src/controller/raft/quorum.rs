@@ -4,7 +4,11 @@
 //! outcome unknown: the entry may still be agreed on later, by another leader. A leader is one that says so *and* was
 //! acknowledged by a quorum lately; [`Quorum::acknowledged_ago`] says how lately.
 
+mod answer;
+mod members;
 mod tend;
+
+pub use members::{ChangeError, InitializeError};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -13,29 +17,22 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use keylane_protocol::identifiers::ClusterId;
-use openraft::error::{
-    CheckIsLeaderError, ClientWriteError, Fatal, InitializeError as Refusal, RaftError,
-};
-use openraft::raft::AppendEntriesResponse;
-use openraft::{ChangeMembers, Config, Raft, ServerState, SnapshotPolicy};
+use openraft::error::{CheckIsLeaderError, Fatal, RaftError};
+use openraft::{Config, Raft, ServerState, SnapshotPolicy};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::log_storage::LogStorage;
 use super::machine::{Machine, Replica};
-use super::message::{Answer, Call, Request};
 use super::network::{Acknowledgements, Connections, Network, Peers};
 use super::store::Store;
 use super::store::thread::StoreThread;
 use super::types::{NodeId, Types, Voter};
 use crate::limits::{
-    RAFT_CALLS_MAX, RAFT_ENTRIES_KEPT, RAFT_ENTRY_BYTES_MAX, RAFT_MEMBERS_MAX, RAFT_PROPOSALS_MAX,
+    RAFT_CALLS_MAX, RAFT_ENTRIES_KEPT, RAFT_ENTRY_BYTES_MAX, RAFT_PROPOSALS_MAX,
     RAFT_SNAPSHOT_AFTER_BYTES, RAFT_SNAPSHOT_CHUNK_BYTES,
 };
-
-/// The longest name of a host (DNS).
-const HOST_BYTES_MAX: usize = 255;
 
 /// How a quorum behaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -172,49 +169,6 @@ pub enum ConfirmError {
     /// Too few voters answered in time.
     #[error("too few voters answered")]
     NoQuorum,
-    /// The quorum has stopped.
-    #[error("the quorum has stopped")]
-    Stopped,
-}
-
-/// Why the first voters were not made.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InitializeError {
-    /// This voter has a log or has voted already.
-    #[error("the quorum exists already")]
-    Exists,
-    /// The voters are not ones that can begin.
-    #[error("{fault}")]
-    Unlawful {
-        /// Why not.
-        fault: &'static str,
-    },
-    /// The quorum has stopped.
-    #[error("the quorum has stopped")]
-    Stopped,
-}
-
-/// Why the voters were not changed. What was begun may still end, and can be asked for again.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ChangeError {
-    /// This voter does not lead.
-    #[error("this voter does not lead")]
-    NotLeader {
-        /// Who does, if that is known.
-        leader: Option<(NodeId, Voter)>,
-    },
-    /// The voters that there would be are not ones that can be.
-    #[error("{fault}")]
-    Unlawful {
-        /// Why not.
-        fault: &'static str,
-    },
-    /// Another change is under way.
-    #[error("another change of the voters is under way")]
-    UnderWay,
-    /// It took too long or leadership was lost.
-    #[error("the outcome of the change is unknown")]
-    Unknown,
     /// The quorum has stopped.
     #[error("the quorum has stopped")]
     Stopped,
@@ -405,144 +359,6 @@ impl Quorum {
         self.leadership.borrow().leader.clone()
     }
 
-    /// Makes the quorum: once in a cluster's life, by one of its first voters, on empty folders.
-    ///
-    /// # Errors
-    /// When there is one already, or the voters do not include this one or are two.
-    pub async fn initialize(&self, voters: BTreeMap<NodeId, Voter>) -> Result<(), InitializeError> {
-        let unlawful = |fault| InitializeError::Unlawful { fault };
-        check(&voters, voters.len()).map_err(unlawful)?;
-        if self.cluster_id.get().is_none() {
-            return Err(unlawful("a quorum needs a cluster id"));
-        }
-        match self.raft.initialize(voters).await {
-            Ok(()) => Ok(()),
-            Err(RaftError::APIError(Refusal::NotAllowed(_))) => Err(InitializeError::Exists),
-            Err(RaftError::APIError(Refusal::NotInMembers(_))) => {
-                Err(unlawful("the first voters must include this one"))
-            }
-            Err(RaftError::Fatal(_)) => Err(InitializeError::Stopped),
-        }
-    }
-
-    /// Adds voters: see [`Quorum::change_voters`].
-    ///
-    /// # Errors
-    /// When this voter does not lead, there would be two voters, or the new ones cannot be reached in time.
-    pub async fn add_voters(&self, voters: BTreeMap<NodeId, Voter>) -> Result<(), ChangeError> {
-        self.change_voters(voters, &BTreeSet::new()).await
-    }
-
-    /// Adds voters and removes others, say one whose disk was damaged: each new one first follows until it has caught up,
-    /// then all begin to vote, and the others end, in one joint change. May be asked for again after any error.
-    ///
-    /// # Errors
-    /// When this voter does not lead, there would be two voters, or the new ones cannot be reached in time; they then
-    /// follow without a vote.
-    pub async fn change_voters(
-        &self,
-        add: BTreeMap<NodeId, Voter>,
-        remove: &BTreeSet<NodeId>,
-    ) -> Result<(), ChangeError> {
-        let unlawful = |fault| ChangeError::Unlawful { fault };
-        let mut after: BTreeSet<_> = self.voters().into_keys().collect();
-        after.extend(add.keys());
-        let after = &after - remove;
-        check(&add, after.len()).map_err(unlawful)?;
-        let changed = async {
-            for (id, voter) in add {
-                let followed = self.raft.add_learner(id, voter, true).await;
-                followed.map_err(change_error)?;
-            }
-            let change = ChangeMembers::ReplaceAllVoters(after);
-            let changed = self.raft.change_membership(change, false).await;
-            changed.map_err(change_error)
-        };
-        self.in_time(changed).await
-    }
-
-    /// Notes where a member is reached from now on.
-    ///
-    /// # Errors
-    /// When this voter does not lead, the node is no member, or it takes too long.
-    pub async fn move_member(&self, id: NodeId, voter: Voter) -> Result<(), ChangeError> {
-        let unlawful = |fault| ChangeError::Unlawful { fault };
-        let is_member = {
-            let metrics = self.raft.metrics();
-            let metrics = metrics.borrow();
-            metrics
-                .membership_config
-                .membership()
-                .get_node(&id)
-                .is_some()
-        };
-        if !is_member {
-            return Err(unlawful("only a member can move"));
-        }
-        let moved = BTreeMap::from([(id, voter)]);
-        check(&moved, moved.len()).map_err(unlawful)?;
-        let changed = self
-            .raft
-            .change_membership(ChangeMembers::SetNodes(moved), true);
-        self.in_time(async { changed.await.map_err(change_error) })
-            .await
-    }
-
-    async fn in_time<T>(
-        &self,
-        change: impl Future<Output = Result<T, ChangeError>>,
-    ) -> Result<(), ChangeError> {
-        let changed = tokio::time::timeout(self.settings.answer_timeout, change).await;
-        changed.map_err(|_| ChangeError::Unknown)?.map(drop)
-    }
-
-    /// Answers a call of another voter.
-    pub async fn answer(&self, call: Bytes) -> Bytes {
-        self.answer_to(call).await.encode()
-    }
-
-    async fn answer_to(&self, call: Bytes) -> Answer {
-        let Ok(permit) = self.calls.try_acquire() else {
-            return Answer::Unavailable;
-        };
-        let _permit = permit;
-        let Ok(call) = Call::decode(call) else {
-            return Answer::NotUnderstood;
-        };
-        let is_mine = call.to == self.node_id;
-        let known = self.cluster_id.get().copied();
-        if !is_mine || known.is_some_and(|known| known != call.cluster_id) {
-            return Answer::Misaddressed {
-                cluster_id: known.unwrap_or(ClusterId([0; 16])),
-                node_id: self.node_id,
-            };
-        }
-        // Nobody can know this voter's random id but who was told to add it.
-        self.cluster_id.get_or_init(|| call.cluster_id);
-        match call.request {
-            Request::Append(request) => match self.raft.append_entries(request).await {
-                Ok(AppendEntriesResponse::Success) => Answer::Appended,
-                Ok(AppendEntriesResponse::PartialSuccess(last)) => Answer::AppendedUpTo(last),
-                Ok(AppendEntriesResponse::Conflict) => Answer::Conflict,
-                Ok(AppendEntriesResponse::HigherVote(vote)) => Answer::HigherVote(vote),
-                Err(_) => Answer::Unavailable,
-            },
-            Request::Vote(request) => match self.raft.vote(request).await {
-                Ok(response) => Answer::Voted {
-                    vote: response.vote,
-                    is_granted: response.vote_granted,
-                    last: response.last_log_id,
-                },
-                Err(_) => Answer::Unavailable,
-            },
-            Request::Snapshot(request) => match self.raft.install_snapshot(request).await {
-                Ok(response) => Answer::Received(response.vote),
-                Err(RaftError::APIError(_)) => Answer::FromTheBeginning,
-                Err(RaftError::Fatal(_)) => Answer::Unavailable,
-            },
-        }
-    }
-
     /// Stops voting and closes the files. What was proposed and not answered is unknown; whatever is asked later is told
     /// that the quorum has stopped.
     pub async fn stop(&self) {
@@ -554,32 +370,5 @@ impl Quorum {
         // It cannot fail: the error is that of a task that panicked, and then the process has ended.
         let _ = self.raft.shutdown().await;
         self.store.close().await;
-    }
-}
-
-/// Says what is wrong with voters of whom there would be `count` in the end.
-fn check(voters: &BTreeMap<NodeId, Voter>, count: usize) -> Result<(), &'static str> {
-    if count == 0 || count > RAFT_MEMBERS_MAX {
-        return Err("the number of voters is out of range");
-    }
-    if count == 2 {
-        return Err("two voters are worse than one: either's end stops both");
-    }
-    if voters
-        .values()
-        .any(|voter| voter.host.len() > HOST_BYTES_MAX)
-    {
-        return Err("the name of a voter's host is too long");
-    }
-    Ok(())
-}
-
-fn change_error(error: RaftError<NodeId, ClientWriteError<NodeId, Voter>>) -> ChangeError {
-    match error {
-        RaftError::APIError(ClientWriteError::ForwardToLeader(to)) => ChangeError::NotLeader {
-            leader: to.leader_id.zip(to.leader_node),
-        },
-        RaftError::APIError(ClientWriteError::ChangeMembershipError(_)) => ChangeError::UnderWay,
-        RaftError::Fatal(_) => ChangeError::Stopped,
     }
 }

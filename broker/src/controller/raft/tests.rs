@@ -417,6 +417,36 @@ async fn one_voter_becomes_three_in_one_change_and_never_two() {
     voters.stop_all().await;
 }
 
+#[tokio::test]
+async fn voters_that_cannot_be_reached_do_not_vote_and_stop_nobody() {
+    let voters = Voters::start(1).await;
+    let quorum = voters.nodes[0].quorum();
+    quorum
+        .initialize(voters.addresses(&[0]))
+        .await
+        .expect("it begins");
+    voters.propose("one").await;
+    let nowhere = |port| Voter {
+        broker_id: BrokerId(i32::from(port)),
+        host: "nowhere".to_owned(),
+        port,
+    };
+    let strangers = BTreeMap::from([(50, nowhere(50)), (51, nowhere(51))]);
+    let added = quorum.add_voters(strangers).await;
+    assert_eq!(added, Err(ChangeError::Unknown));
+    assert_eq!(quorum.voters(), voters.addresses(&[0]));
+    voters.propose("two").await;
+    let removed = quorum
+        .change_voters(BTreeMap::new(), &[50, 51].into())
+        .await;
+    removed.expect("they follow no more");
+    voters.propose("three").await;
+    let everybody = [quorum.node_id()].into();
+    let nobody = quorum.change_voters(BTreeMap::new(), &everybody).await;
+    assert!(matches!(nobody, Err(ChangeError::Unlawful { .. })));
+    voters.stop_all().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_voter_that_lost_its_disk_is_replaced_by_a_new_one_and_a_moved_one_is_found() {
     let mut voters = three().await;

@@ -11,12 +11,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use openraft::EntryPayload;
 
 use super::frame::{self, HEADER_BYTES, Header};
 use super::state::Marks;
 use super::{StoreError, at, damaged};
 use crate::controller::raft::types::{Entry, LogId, NodeId};
 use crate::disk::{Disk, File, OpenMode};
+use crate::limits::RAFT_ENTRY_BYTES_MAX;
 
 /// A file of the log.
 pub(super) struct Segment {
@@ -106,6 +108,11 @@ impl Log {
         for (end, entry) in (self.end()..).zip(entries) {
             if entry.log_id.index != end || Some(entry.log_id) <= last {
                 let what = "to append an entry that does not follow the last";
+                return Err(StoreError::Refused { what });
+            }
+            if matches!(&entry.payload, EntryPayload::Normal(bytes) if bytes.len() > RAFT_ENTRY_BYTES_MAX)
+            {
+                let what = "to append an entry that is too large to be read again";
                 return Err(StoreError::Refused { what });
             }
             if self.needs_file(waiting.len()) {
