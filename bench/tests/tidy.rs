@@ -106,9 +106,11 @@ const LAYERS: &[Layer] = &[
     Layer {
         modules: &[
             "router/src/advertise",
+            "router/src/asking",
             "router/src/deadline",
             "router/src/fetching",
             "router/src/holding",
+            "router/src/lookups",
             "router/src/merge",
             "router/src/plan",
             "router/src/producing",

@@ -52,8 +52,8 @@ enum Slot {
     Open { lost_at: Option<Instant> },
     /// A broker is asked.
     Asked,
-    /// It is answered, or will not be.
-    Answered(Option<FetchablePartitionResponse>),
+    /// A broker has answered, or this router for it.
+    Answered(FetchablePartitionResponse),
 }
 
 /// A part that a broker has not answered.
@@ -218,7 +218,7 @@ impl Fetching {
         for (requested, slot) in current.requested.iter().zip(&mut current.slots) {
             if matches!(slot, Slot::Open { .. }) && unknown.contains(&requested.missing()) {
                 let code = requested.unknown_code(moment.routing);
-                *slot = Slot::Answered(Some(refused(requested.from.partition, code)));
+                *slot = Slot::Answered(refused(requested.from.partition, code));
                 is_due = true;
             }
         }
@@ -272,7 +272,7 @@ impl Fetching {
         current.reads = reads.collect();
         let reused = std::mem::take(&mut self.kept).reused(&current.reads);
         for (place, answer) in reused.answers {
-            current.slots[place] = Slot::Answered(Some(answer));
+            current.slots[place] = Slot::Answered(answer);
         }
         for part in reused.parts {
             for (place, _) in &part.reads {
@@ -361,7 +361,7 @@ impl Fetching {
         let holding = self.holding;
         let answers = current.requested.iter().zip(current.slots);
         let answers = answers.map(|(requested, slot)| match slot {
-            Slot::Answered(answer) => answer,
+            Slot::Answered(answer) => Some(answer),
             Slot::Asked | Slot::Open { lost_at: None } => None,
             Slot::Open {
                 lost_at: Some(lost_at),
@@ -405,10 +405,10 @@ impl Current {
             };
             let is_news = answer.as_ref().is_some_and(has_news);
             is_due |= is_news;
-            self.slots[place] = if asks_again && !is_news {
-                Slot::Open { lost_at: None }
-            } else {
-                Slot::Answered(answer)
+            self.slots[place] = match answer {
+                Some(answer) if is_news || !asks_again => Slot::Answered(answer),
+                // A broker that leaves something out must not make the client ask again at once.
+                _ => Slot::Open { lost_at: None },
             };
         }
         is_due
@@ -422,14 +422,14 @@ impl Current {
 
     /// Tells whether there is something to answer with.
     fn is_due(&self) -> bool {
-        let answered = |slot: &Slot| matches!(slot, Slot::Answered(Some(_)));
+        let answered = |slot: &Slot| matches!(slot, Slot::Answered(_));
         self.slots.iter().any(answered)
     }
 
     /// Returns how many bytes are neither there nor asked for.
     fn bytes_left(&self) -> usize {
         let there = self.slots.iter().map(|slot| match slot {
-            Slot::Answered(Some(answer)) => record_bytes(answer),
+            Slot::Answered(answer) => record_bytes(answer),
             _ => 0,
         });
         let asked = self.outstanding.iter().map(|part| part.bytes_max);

@@ -8,6 +8,7 @@
 use std::time::{Duration, Instant};
 
 use crate::deadline::Deadline;
+use crate::limits::UNKNOWN_TOPIC_WAIT;
 use crate::routing::Route;
 
 /// How long this router holds requests.
@@ -19,6 +20,8 @@ pub struct Holding {
 /// A request with something that cannot be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeldRequest {
+    /// When it came.
+    arrived: Instant,
     /// Until when it may be held at most.
     longest: Instant,
     /// Whether a request of the same connection waits behind it.
@@ -41,6 +44,7 @@ impl HeldRequest {
     #[must_use]
     pub fn new(deadline: &Deadline, is_waited_for: bool) -> Self {
         Self {
+            arrived: deadline.arrived,
             longest: deadline.half(),
             is_waited_for,
         }
@@ -50,6 +54,7 @@ impl HeldRequest {
     #[must_use]
     pub fn fetch(deadline: &Deadline, is_waited_for: bool) -> Self {
         Self {
+            arrived: deadline.arrived,
             longest: deadline.at,
             is_waited_for,
         }
@@ -71,20 +76,20 @@ impl Holding {
         } else {
             request.longest
         };
-        if now < until {
-            Decision::HoldUntil(until)
-        } else {
-            Decision::Refuse
-        }
+        hold(until, now)
     }
 
-    /// Decides about a partition by its route. An unknown one was looked up at the controller before: it is refused.
+    /// Decides about a partition by its route. One that the image does not have is being looked up, and waited for as
+    /// long as that may take.
     #[must_use]
     pub fn decide_route(&self, request: HeldRequest, route: Route, now: Instant) -> Decision {
         match route {
             Route::Leader { .. } => Decision::Send,
             Route::Lost { since } => self.decide(request, since, now),
-            Route::Unknown => Decision::Refuse,
+            Route::Unknown => {
+                let until = request.arrived + UNKNOWN_TOPIC_WAIT;
+                hold(request.longest.min(until), now)
+            }
         }
     }
 
@@ -92,6 +97,14 @@ impl Holding {
     #[must_use]
     pub fn is_over(&self, lost_at: Instant, now: Instant) -> bool {
         now >= lost_at + self.hold
+    }
+}
+
+fn hold(until: Instant, now: Instant) -> Decision {
+    if now < until {
+        Decision::HoldUntil(until)
+    } else {
+        Decision::Refuse
     }
 }
 
@@ -158,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_route_with_a_leader_is_taken_and_an_unknown_one_refused() {
+    fn a_route_with_a_leader_is_taken_and_an_unknown_one_waits_for_its_look_up() {
         let now = start();
         let request = HeldRequest::new(&Deadline::standard(now), true);
         let decide = |route| Holding::new(HOLD).decide_route(request, route, now);
@@ -167,7 +180,11 @@ mod tests {
             epoch: keylane_protocol::offset::LeaderEpoch(0),
         };
         assert_eq!(decide(leader), Decision::Send);
-        assert_eq!(decide(Route::Unknown), Decision::Refuse);
+        let looked_up = Decision::HoldUntil(now + UNKNOWN_TOPIC_WAIT);
+        assert_eq!(decide(Route::Unknown), looked_up);
+        let later = now + UNKNOWN_TOPIC_WAIT;
+        let decided = Holding::new(HOLD).decide_route(request, Route::Unknown, later);
+        assert_eq!(decided, Decision::Refuse);
         assert_eq!(decide(Route::Lost { since: now - HOLD }), Decision::Refuse);
         assert_eq!(
             decide(Route::Lost { since: now }),

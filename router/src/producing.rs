@@ -19,7 +19,6 @@ use keylane_protocol::message::produce::{
 
 use crate::deadline::Deadline;
 use crate::holding::{Decision, HeldRequest, Holding};
-use crate::limits::UNKNOWN_TOPIC_WAIT;
 use crate::lookups::Missing;
 use crate::merge::produce::{ProduceMerge, first_fault};
 use crate::plan::Place;
@@ -251,16 +250,7 @@ impl Producing {
     fn decide(&self, underway: &Underway, held: &HeldSubBatch, moment: Moment<'_>) -> Decision {
         let request = HeldRequest::new(&underway.deadline, underway.is_waited_for);
         let route = held.route(moment.routing);
-        if route != Route::Unknown {
-            return self.holding.decide_route(request, route, moment.now);
-        }
-        let until = underway.deadline.half();
-        let until = until.min(underway.deadline.arrived + UNKNOWN_TOPIC_WAIT);
-        if moment.now < until {
-            Decision::HoldUntil(until)
-        } else {
-            Decision::Refuse
-        }
+        self.holding.decide_route(request, route, moment.now)
     }
 
     /// Refuses what is not to be held any longer, and with it what came after it for the same partition: the client

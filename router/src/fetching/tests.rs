@@ -413,6 +413,8 @@ fn what_a_broker_answers_besides_what_was_asked_is_ignored() {
     response.responses[0].topic_id = TopicId([9; 16]);
     world.answer(PartId(77), found(&parts[0].1, 9));
     world.answer(parts[0].0, response);
+    assert_eq!(world.told(), None, "the client is not to ask again at once");
+    world.wait(510 * MILLISECOND);
     assert_eq!(world.told(), Some(vec![(OK, 0)]));
 }
 

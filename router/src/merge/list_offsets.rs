@@ -70,21 +70,12 @@ impl ListOffsetsMerge {
                     partitions.map(move |answer| ((name.clone(), answer.partition_index), answer))
                 })
                 .collect();
-        for place in &part.places {
-            let Some(key) = self.key(*place) else {
-                continue;
-            };
+        for question in &part.questions {
+            let key = (question.topic.clone(), question.asked.partition_index);
             match answers.remove(&key) {
-                Some(answer) => self.settle(*place, answer),
-                None => self.on_refused(*place, ErrorCode::RequestTimedOut),
+                Some(answer) => self.settle(question.place, answer),
+                None => self.on_refused(question.place, ErrorCode::RequestTimedOut),
             }
-        }
-    }
-
-    /// Notes that a part will not be answered: its link has gone.
-    pub fn on_lost(&mut self, part: &ListOffsetsPart) {
-        for place in &part.places {
-            self.on_refused(*place, ErrorCode::RequestTimedOut);
         }
     }
 
@@ -110,12 +101,6 @@ impl ListOffsetsMerge {
             self.on_refused(place, ErrorCode::RequestTimedOut);
         }
         self.response
-    }
-
-    fn key(&self, place: Place) -> Option<(ByteString, PartitionIndex)> {
-        let topic = self.response.topics.get(place.topic)?;
-        let partition = topic.partitions.get(place.partition)?;
-        Some((topic.name.clone(), partition.partition_index))
     }
 
     fn settle(&mut self, place: Place, mut answer: ListOffsetsPartitionResponse) {

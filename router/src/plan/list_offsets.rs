@@ -4,6 +4,7 @@
 //! it does not know is refused, never taken as a time.
 
 use ahash::AHashSet;
+use bytestring::ByteString;
 use keylane_protocol::error_code::ErrorCode;
 use keylane_protocol::identifiers::BrokerId;
 use keylane_protocol::message::list_offsets::{
@@ -13,6 +14,7 @@ use keylane_protocol::message::list_offsets::{
 use keylane_protocol::offset::LeaderEpoch;
 
 use super::Place;
+use crate::lookups::Missing;
 use crate::merge::list_offsets::ListOffsetsMerge;
 use crate::routing::{Route, Routing, TopicKey};
 
@@ -29,17 +31,17 @@ pub struct ListOffsetsPart {
     pub broker: BrokerId,
     /// The request, in [`VERSION`].
     pub request: ListOffsetsRequest,
-    /// Where in the client's request each of its partitions stands, in order.
-    pub places: Vec<Place>,
+    /// What it asks, in order.
+    pub questions: Vec<Question>,
 }
 
-/// A partition that cannot be asked for yet.
+/// What is asked about one partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HeldQuestion {
+pub struct Question {
     /// Where in the request it stands.
     pub place: Place,
-    /// The topic, by its name.
-    pub topic: TopicKey,
+    /// The topic.
+    pub topic: ByteString,
     /// What is asked.
     pub asked: ListOffsetsPartition,
 }
@@ -50,7 +52,7 @@ pub struct ListOffsetsPlan {
     /// What to send.
     pub parts: Vec<ListOffsetsPart>,
     /// What cannot be sent yet.
-    pub held: Vec<HeldQuestion>,
+    pub held: Vec<Question>,
     /// The answer, which has the places of what is refused already.
     pub merge: ListOffsetsMerge,
 }
@@ -74,9 +76,9 @@ pub fn plan(request: &ListOffsetsRequest, version: i16, routing: &Routing) -> Li
             };
             match refusal {
                 Some(code) => merge.on_refused(place, code),
-                None => questions.push(HeldQuestion {
+                None => questions.push(Question {
                     place,
-                    topic: TopicKey::Name(topic.name.clone()),
+                    topic: topic.name.clone(),
                     asked: asked.clone(),
                 }),
             }
@@ -106,10 +108,10 @@ fn refusal(
 /// Returns what can be sent, and what still cannot.
 #[must_use]
 pub fn release(
-    held: Vec<HeldQuestion>,
+    held: Vec<Question>,
     isolation_level: i8,
     routing: &Routing,
-) -> (Vec<ListOffsetsPart>, Vec<HeldQuestion>) {
+) -> (Vec<ListOffsetsPart>, Vec<Question>) {
     let mut parts: Vec<ListOffsetsPart> = Vec::new();
     let mut still_held = Vec::new();
     for question in held {
@@ -126,7 +128,7 @@ pub fn release(
                     isolation_level,
                     topics: Vec::new(),
                 },
-                places: Vec::new(),
+                questions: Vec::new(),
             });
             parts.len() - 1
         });
@@ -135,26 +137,31 @@ pub fn release(
     (parts, still_held)
 }
 
-impl HeldQuestion {
+impl Question {
     /// Returns where the partition is served.
     #[must_use]
     pub fn route(&self, routing: &Routing) -> Route {
-        let topic = routing.topic(&self.topic);
+        let topic = routing.image().topic_named(&self.topic);
         topic.map_or(Route::Unknown, |topic| {
             routing.route(topic, self.asked.partition_index)
         })
     }
+
+    /// Returns what to look up if the partition is not known.
+    #[must_use]
+    pub fn missing(&self) -> Missing {
+        let topic = TopicKey::Name(self.topic.clone());
+        (topic, self.asked.partition_index)
+    }
 }
 
 impl ListOffsetsPart {
-    fn add(&mut self, question: HeldQuestion, epoch: LeaderEpoch) {
-        let TopicKey::Name(name) = question.topic else {
-            unreachable!("ListOffsets names topics by name");
-        };
+    fn add(&mut self, question: Question, epoch: LeaderEpoch) {
+        let name = &question.topic;
         let topics = &mut self.request.topics;
-        if topics.last().is_none_or(|topic| topic.name != name) {
+        if topics.last().is_none_or(|topic| topic.name != *name) {
             topics.push(ListOffsetsTopic {
-                name,
+                name: name.clone(),
                 ..ListOffsetsTopic::default()
             });
         }
@@ -166,9 +173,9 @@ impl ListOffsetsPart {
             } else {
                 known
             },
-            ..question.asked
+            ..question.asked.clone()
         });
-        self.places.push(question.place);
+        self.questions.push(question);
     }
 }
 

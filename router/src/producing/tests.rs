@@ -9,7 +9,7 @@ use keylane_protocol::offset::Offset;
 use proptest::prelude::*;
 
 use super::*;
-use crate::limits::HOLD;
+use crate::limits::{HOLD, UNKNOWN_TOPIC_WAIT};
 use crate::routing::{Routing, TopicKey};
 use crate::testing::{Cluster, start};
 

@@ -131,7 +131,7 @@ fn followers_and_repetitions_are_refused() {
         .routing(start());
     let mut asked = request(vec![topic("a", &[(0, -1), (0, -2)])]);
     let twice = plan(&asked, 7, &routing);
-    assert_eq!(twice.parts[0].places.len(), 1);
+    assert_eq!(twice.parts[0].questions.len(), 1);
     assert_eq!(told(&twice.merge.finish())[1].1, ErrorCode::InvalidRequest);
     asked.replica_id = BrokerId(0);
     let follower = plan(&asked, 7, &routing);
@@ -153,7 +153,6 @@ fn what_has_no_leader_is_held_and_sent_when_it_has_one() {
     assert_eq!((parts[0].broker, held.len()), (BrokerId(2), 1));
     assert_eq!(held[0].route(&routing), Route::Unknown);
     let mut merge = plan.merge;
-    merge.on_lost(&parts[0]);
     merge.on_refused(held[0].place, ErrorCode::UnknownTopicOrPartition);
     let codes: Vec<ErrorCode> = told(&merge.finish()).iter().map(|told| told.1).collect();
     let expected = [
@@ -173,12 +172,12 @@ proptest! {
         let cluster = Cluster::of_brokers(3).with_topic("a", &leaders).with_topic("b", &[2]);
         let topics = asked_for.iter().map(|(name, index)| topic(["a", "b"][*name], &[(*index, -1)]));
         let mut plan = plan(&request(topics.collect()), 7, &cluster.routing(start()));
-        let sent: usize = plan.parts.iter().map(|part| part.places.len()).sum();
+        let sent: usize = plan.parts.iter().map(|part| part.questions.len()).sum();
         let mut told_by_leaders = 0;
         for (part, is_answered) in plan.parts.iter().zip(answered) {
             if is_answered {
                 plan.merge.on_answer(part, found(part));
-                told_by_leaders += part.places.len();
+                told_by_leaders += part.questions.len();
             }
         }
         let told = told(&plan.merge.finish());
