@@ -11,6 +11,7 @@ use keylane_protocol::message::fetch::{
 use keylane_protocol::offset::Offset;
 use keylane_protocol::primitive::Records;
 
+use super::told;
 use crate::plan::fetch::Requested;
 
 /// What a merge gives.
@@ -55,6 +56,7 @@ pub fn merge(
                 bytes += record_bytes(&answer);
                 FetchablePartitionResponse {
                     partition_index: partition,
+                    error_code: told(answer.error_code, requested.from.current_leader_epoch),
                     current_leader: LeaderIdAndEpoch::default(),
                     ..answer
                 }

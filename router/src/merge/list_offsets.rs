@@ -11,6 +11,7 @@ use keylane_protocol::message::list_offsets::{
 };
 use keylane_protocol::offset::LeaderEpoch;
 
+use super::told;
 use crate::plan::Place;
 use crate::plan::list_offsets::ListOffsetsPart;
 
@@ -73,7 +74,17 @@ impl ListOffsetsMerge {
         for question in &part.questions {
             let key = (question.topic.clone(), question.asked.partition_index);
             match answers.remove(&key) {
-                Some(answer) => self.settle(question.place, answer),
+                Some(answer) => {
+                    let known = question.asked.current_leader_epoch;
+                    let error_code = told(answer.error_code, known);
+                    self.settle(
+                        question.place,
+                        ListOffsetsPartitionResponse {
+                            error_code,
+                            ..answer
+                        },
+                    );
+                }
                 None => self.on_refused(question.place, ErrorCode::RequestTimedOut),
             }
         }
@@ -110,11 +121,11 @@ impl ListOffsetsMerge {
             _ => return,
         }
         self.unsettled -= 1;
-        let told = &mut self.response.topics[place.topic].partitions[place.partition];
-        answer.partition_index = told.partition_index;
+        let place = &mut self.response.topics[place.topic].partitions[place.partition];
+        answer.partition_index = place.partition_index;
         if self.version < VERSION_LEADER_EPOCH {
             answer.leader_epoch = LeaderEpoch::NONE;
         }
-        *told = answer;
+        *place = answer;
     }
 }

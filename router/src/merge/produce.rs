@@ -1,15 +1,17 @@
 //! The answer to a Produce, filled in place by place, in the order of the request.
 //!
-//! What a leader says is passed on, FENCED_LEADER_EPOCH too. Never UNKNOWN_SERVER_ERROR: Java's client numbers its
-//! batches anew after it (KAFKA-14034).
+//! What a leader says is passed on. Only a refusal of the leader epoch becomes NOT_LEADER_OR_FOLLOWER, since a Produce
+//! names none: librdkafka takes FENCED_LEADER_EPOCH for final and drops the records. Never UNKNOWN_SERVER_ERROR: Java's
+//! client numbers its batches anew after it (KAFKA-14034).
 
 use keylane_protocol::error_code::ErrorCode;
 use keylane_protocol::message::fetch::LeaderIdAndEpoch;
 use keylane_protocol::message::produce::{
     PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceResponse,
 };
-use keylane_protocol::offset::Offset;
+use keylane_protocol::offset::{LeaderEpoch, Offset};
 
+use super::told;
 use crate::plan::Place;
 use crate::plan::produce::Refusal;
 
@@ -158,6 +160,7 @@ impl ProduceMerge {
         let answer = &mut self.response.responses[place.topic].partition_responses[place.partition];
         *answer = PartitionProduceResponse {
             index: answer.index,
+            error_code: told(outcome.error_code, LeaderEpoch::NONE),
             // It would name a broker.
             current_leader: LeaderIdAndEpoch::default(),
             ..outcome
@@ -186,11 +189,9 @@ pub fn first_fault(response: &ProduceResponse) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use keylane_protocol::identifiers::{BrokerId, PartitionIndex};
     use keylane_protocol::message::produce::{ProducePartition, ProduceTopic};
-    use keylane_protocol::offset::LeaderEpoch;
-
-    use super::*;
 
     const PLACES: [Place; 3] = [place(0, 0), place(0, 1), place(1, 0)];
 
@@ -225,7 +226,7 @@ mod tests {
     }
 
     /// Returns topic, partition, error and offset of each place.
-    fn told(response: &ProduceResponse) -> Vec<(&str, i32, ErrorCode, i64)> {
+    fn codes(response: &ProduceResponse) -> Vec<(&str, i32, ErrorCode, i64)> {
         let topics = response.responses.iter();
         topics
             .flat_map(|topic| {
@@ -248,7 +249,7 @@ mod tests {
         }
         assert!(merge.is_complete());
         assert_eq!(
-            told(&merge.finish()),
+            codes(&merge.finish()),
             [
                 ("a", 5, ErrorCode::None, 10),
                 ("a", 3, ErrorCode::None, 20),
@@ -263,7 +264,7 @@ mod tests {
         merge.on_sent(PLACES[1]);
         merge.on_sent(PLACES[2]);
         merge.on_outcome(PLACES[2], written(7));
-        let codes: Vec<ErrorCode> = told(&merge.finish()).iter().map(|told| told.2).collect();
+        let codes: Vec<ErrorCode> = codes(&merge.finish()).iter().map(|told| told.2).collect();
         let expected = [
             ErrorCode::NotLeaderOrFollower,
             ErrorCode::RequestTimedOut,
@@ -275,8 +276,8 @@ mod tests {
     #[test]
     fn what_a_leader_refuses_is_passed_on_without_its_address() {
         let mut merge = merge(1);
-        let fenced = PartitionProduceResponse {
-            error_code: ErrorCode::FencedLeaderEpoch,
+        let refused = PartitionProduceResponse {
+            error_code: ErrorCode::OutOfOrderSequenceNumber,
             base_offset: Offset(-1),
             log_start_offset: Offset(3),
             current_leader: LeaderIdAndEpoch {
@@ -286,14 +287,28 @@ mod tests {
             ..PartitionProduceResponse::default()
         };
         merge.on_sent(PLACES[0]);
-        merge.on_outcome(PLACES[0], fenced);
+        merge.on_outcome(PLACES[0], refused);
         merge.on_outcome(PLACES[0], written(1));
         let response = merge.finish();
         let told = &response.responses[0].partition_responses[0];
         assert_eq!(told.index, PartitionIndex(5));
-        assert_eq!(told.error_code, ErrorCode::FencedLeaderEpoch);
+        assert_eq!(told.error_code, ErrorCode::OutOfOrderSequenceNumber);
         assert_eq!(told.log_start_offset, Offset(3));
         assert!(!told.current_leader.is_known());
+    }
+
+    #[test]
+    fn a_refused_leader_epoch_is_no_final_error_for_a_client_that_named_none() {
+        for code in [ErrorCode::FencedLeaderEpoch, ErrorCode::UnknownLeaderEpoch] {
+            let mut merge = merge(1);
+            let fenced = PartitionProduceResponse {
+                error_code: code,
+                ..PartitionProduceResponse::default()
+            };
+            merge.on_outcome(PLACES[0], fenced);
+            let told = codes(&merge.finish())[0].2;
+            assert_eq!(told, ErrorCode::NotLeaderOrFollower);
+        }
     }
 
     #[test]
@@ -316,7 +331,7 @@ mod tests {
         merge.on_unsent(PLACES[0]);
         merge.on_sent(PLACES[1]);
         merge.on_written(PLACES[1]);
-        let codes: Vec<ErrorCode> = told(&merge.finish()).iter().map(|told| told.2).collect();
+        let codes: Vec<ErrorCode> = codes(&merge.finish()).iter().map(|told| told.2).collect();
         let (unsent, unanswered) = (ErrorCode::NotLeaderOrFollower, ErrorCode::RequestTimedOut);
         assert_eq!(codes, [unsent, unanswered, unsent]);
     }

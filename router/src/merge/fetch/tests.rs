@@ -79,7 +79,7 @@ fn only_the_first_partition_with_records_may_exceed_the_bytes() {
 
 #[test]
 fn a_brokers_words_are_passed_on_without_its_address() {
-    let told = FetchablePartitionResponse {
+    let fenced = FetchablePartitionResponse {
         error_code: ErrorCode::FencedLeaderEpoch,
         current_leader: LeaderIdAndEpoch {
             leader_id: BrokerId(2),
@@ -87,11 +87,19 @@ fn a_brokers_words_are_passed_on_without_its_address() {
         },
         ..without_records(PartitionIndex(0))
     };
-    let merged = merge(partitions(1), vec![Some(told)], 100);
-    let told = &merged.response.responses[0].partitions[0];
-    assert_eq!(told.error_code, ErrorCode::FencedLeaderEpoch);
-    assert!(!told.current_leader.is_known());
-    assert!(merged.response.node_endpoints.is_empty());
+    let mut partitions = partitions(1);
+    for (epoch, code) in [
+        (LeaderEpoch(8), ErrorCode::FencedLeaderEpoch),
+        // A client that gave no epoch may not know the code.
+        (LeaderEpoch::NONE, ErrorCode::NotLeaderOrFollower),
+    ] {
+        partitions[0].from.current_leader_epoch = epoch;
+        let merged = merge(partitions.clone(), vec![Some(fenced.clone())], 100);
+        let told = &merged.response.responses[0].partitions[0];
+        assert_eq!(told.error_code, code);
+        assert!(!told.current_leader.is_known());
+        assert!(merged.response.node_endpoints.is_empty());
+    }
 }
 
 #[test]

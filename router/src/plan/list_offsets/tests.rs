@@ -86,6 +86,25 @@ fn leaders_are_asked_in_their_epoch_and_answers_stand_in_order() {
 }
 
 #[test]
+fn a_refused_leader_epoch_is_passed_on_to_a_client_that_named_it() {
+    let routing = Cluster::of_brokers(1)
+        .with_topic("a", &[1])
+        .routing(start());
+    for (epoch, code) in [
+        (LeaderEpoch(3), ErrorCode::FencedLeaderEpoch),
+        (LeaderEpoch::NONE, ErrorCode::NotLeaderOrFollower),
+    ] {
+        let mut asked = request(vec![topic("a", &[(0, -1)])]);
+        asked.topics[0].partitions[0].current_leader_epoch = epoch;
+        let mut plan = plan(&asked, 7, &routing);
+        let mut answer = found(&plan.parts[0]);
+        answer.topics[0].partitions[0].error_code = ErrorCode::FencedLeaderEpoch;
+        plan.merge.on_answer(&plan.parts[0], answer);
+        assert_eq!(told(&plan.merge.finish())[0].1, code);
+    }
+}
+
+#[test]
 fn a_version_before_epochs_can_be_answered() {
     let cluster = Cluster::of_brokers(1).with_topic("a", &[1]);
     let asked = request(vec![topic("a", &[(0, -1)])]);
