@@ -7,8 +7,13 @@ use tracing::warn;
 /// What a broker opens besides one file for each connection: segments, indexes, its own sockets.
 const BESIDES_CONNECTIONS: u64 = 1024;
 
-/// Raises the limit to the most that is permitted, and says so if the connections of the configuration could not be served.
-pub(crate) fn raise_limit(config: &BrokerConfig) {
+/// The part of a low limit that connections may have at most; the rest is for what a broker opens besides.
+const CONNECTIONS_DIVISOR: u64 = 4;
+
+/// Raises the limit to the most that is permitted. Where that is too low for the connections of the configuration, it
+/// lowers their number and says so: a socket must never take the descriptor that a new segment needs, for want of which
+/// the data folder goes offline.
+pub(crate) fn raise_limit(config: &mut BrokerConfig) {
     let limit = getrlimit(Resource::Nofile);
     // `None` is no limit at all.
     let Some(maximum) = limit.maximum else { return };
@@ -23,12 +28,37 @@ pub(crate) fn raise_limit(config: &BrokerConfig) {
             limit.current.unwrap_or(maximum)
         }
     };
-    let wanted = config.limits.connections_max as u64 + BESIDES_CONNECTIONS;
-    if open_files_max < wanted {
+    let configured = config.limits.connections_max;
+    let connections_max = connections_within(open_files_max, configured);
+    if connections_max < configured {
+        config.limits.connections_max = connections_max;
         warn!(
             open_files_max,
-            wanted,
-            "fewer files may be open than all connections need: raise the limit (ulimit -n), or lower --connections-max"
+            configured,
+            connections_max,
+            "fewer connections are taken than configured, for the limit of open files: raise it (ulimit -n), or lower \
+             --connections-max"
         );
+    }
+}
+
+/// Returns how many connections there may be under a limit of open files, at least 1.
+fn connections_within(open_files_max: u64, configured: usize) -> usize {
+    let left = open_files_max.saturating_sub(BESIDES_CONNECTIONS);
+    let left = left.max(open_files_max / CONNECTIONS_DIVISOR).max(1);
+    usize::try_from(left).map_or(configured, |left| configured.min(left))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_never_take_all_files_that_may_be_open() {
+        assert_eq!(connections_within(20_000, 10_000), 10_000);
+        assert_eq!(connections_within(4096, 10_000), 3072);
+        assert_eq!(connections_within(1024, 10_000), 256);
+        assert_eq!(connections_within(1024, 100), 100);
+        assert_eq!(connections_within(0, 10_000), 1);
     }
 }

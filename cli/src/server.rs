@@ -22,7 +22,7 @@ use crate::stop::{StopListener, StopReason};
 /// When the settings are wrong, the server cannot start, or it cannot go on.
 pub(crate) fn run(role: Role, arguments: &ServerArguments) -> Result<(), Failure> {
     let mut temporary = (role == Role::Dev).then(temporary_folder).transpose()?;
-    let config = configure(role, arguments, temporary.as_ref().map(TempDir::path))?;
+    let mut config = configure(role, arguments, temporary.as_ref().map(TempDir::path))?;
     // Another folder was named, in one of the places where settings come from.
     temporary.take_if(|folder| folder.path() != config.data_folder);
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -32,7 +32,7 @@ pub(crate) fn run(role: Role, arguments: &ServerArguments) -> Result<(), Failure
     runtime.block_on(async {
         let mut stop = StopListener::new(arguments.until_stdin_closes)
             .map_err(|error| Failure::because("cannot listen for signals", &error))?;
-        open_files::raise_limit(&config);
+        open_files::raise_limit(&mut config);
         let broker = start(&config)?;
         announce(role, &config, &broker)?;
         serve(broker, &mut stop).await
