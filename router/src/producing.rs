@@ -13,9 +13,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use keylane_protocol::error_code::ErrorCode;
-use keylane_protocol::message::produce::{
-    PartitionProduceResponse, ProduceRequest, ProduceResponse,
-};
+use keylane_protocol::link::Fate;
+use keylane_protocol::link::append::Outcome;
+use keylane_protocol::message::produce::{ProduceRequest, ProduceResponse};
 
 use crate::deadline::Deadline;
 use crate::holding::{Decision, HeldRequest, Holding};
@@ -32,11 +32,12 @@ pub struct RequestId(pub u64);
 /// What the shell has to do, in this order.
 #[derive(Debug)]
 pub enum ProduceEffect {
-    /// Hand a sub-batch to the link of its broker; its outcome comes back with the request and the sub-batch's place.
+    /// Hand a sub-batch to the link of its broker: [`Producing::on_taken`], then [`Producing::on_outcome`] or
+    /// [`Producing::on_lost`], with the request and the sub-batch's place.
     Send(RequestId, SubBatch),
     /// Ask a controller whether a partition exists: then there is an image with it, or [`Producing::on_unknown`].
     LookUp(Missing),
-    /// Take back from the links what has not left of a request whose time is up, then say
+    /// Cancel what the links still have of a request whose time is up, then say what they made of it:
     /// [`Producing::on_withdrawn`].
     Withdraw(RequestId),
     /// Answer the client.
@@ -149,29 +150,30 @@ impl Producing {
         }
     }
 
-    /// Notes that a sub-batch has left for its broker.
-    pub fn on_written(&mut self, id: RequestId, place: Place, effects: &mut Vec<ProduceEffect>) {
-        self.at(id, effects, |merge| merge.on_written(place));
-    }
-
-    /// Notes that a sub-batch will not leave any more: its link has gone, or was too full.
-    pub fn on_unsent(&mut self, id: RequestId, place: Place, effects: &mut Vec<ProduceEffect>) {
-        self.at(id, effects, |merge| merge.on_unsent(place));
+    /// Notes that a link has taken a sub-batch. Where no acknowledgement is wanted that is all there is to know: the link
+    /// sends it even when the client has gone.
+    pub fn on_taken(&mut self, id: RequestId, place: Place, effects: &mut Vec<ProduceEffect>) {
+        self.at(id, effects, |merge| merge.on_taken(place));
     }
 
     /// Takes what a leader says of a sub-batch.
     pub fn on_outcome(
         &mut self,
         (id, place): (RequestId, Place),
-        outcome: PartitionProduceResponse,
+        outcome: Outcome,
         effects: &mut Vec<ProduceEffect>,
     ) {
         self.at(id, effects, |merge| merge.on_outcome(place, outcome));
     }
 
-    /// Notes that there will be no word on a sub-batch: its link has gone.
-    pub fn on_lost(&mut self, id: RequestId, place: Place, effects: &mut Vec<ProduceEffect>) {
-        self.at(id, effects, |merge| merge.on_given_up(place));
+    /// Notes that there will be no word on a sub-batch: its link has gone, or has closed the lane.
+    pub fn on_lost(
+        &mut self,
+        (id, place): (RequestId, Place),
+        fate: Fate,
+        effects: &mut Vec<ProduceEffect>,
+    ) {
+        self.at(id, effects, |merge| merge.on_lost(place, fate));
     }
 
     /// Notes that partitions do not exist: a controller has said so.
@@ -231,17 +233,17 @@ impl Producing {
         }
     }
 
-    /// Takes what the links have given back of a request whose time is up, and answers it: only of that can be said that
+    /// Takes what the links say of a request whose time is up, and answers it: only of what never left can be said that
     /// it was not written.
     pub fn on_withdrawn(
         &mut self,
         id: RequestId,
-        unsent: &[Place],
+        fates: &[(Place, Fate)],
         effects: &mut Vec<ProduceEffect>,
     ) {
         if let Some(mut underway) = self.requests.remove(&id) {
-            for place in unsent {
-                underway.merge.on_unsent(*place);
+            for (place, fate) in fates {
+                underway.merge.on_lost(*place, *fate);
             }
             conclude(id, underway.merge, effects);
         }
@@ -280,7 +282,9 @@ impl Producing {
             for (place, route) in places {
                 match route {
                     Route::Unknown => underway.merge.on_refused(place, UNKNOWN),
-                    Route::Lost { .. } | Route::Leader { .. } => underway.merge.on_unsent(place),
+                    Route::Lost { .. } | Route::Leader { .. } => {
+                        underway.merge.on_lost(place, Fate::NeverSent)
+                    }
                 }
             }
         }

@@ -5,7 +5,8 @@
 //! client numbers its batches anew after it (KAFKA-14034).
 
 use keylane_protocol::error_code::ErrorCode;
-use keylane_protocol::message::fetch::LeaderIdAndEpoch;
+use keylane_protocol::link;
+use keylane_protocol::link::append::Outcome;
 use keylane_protocol::message::produce::{
     PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceResponse,
 };
@@ -98,21 +99,16 @@ impl ProduceMerge {
         }
     }
 
-    /// Notes that the records at a place have left. Without acknowledgement that is all there is to know.
-    pub fn on_written(&mut self, place: Place) {
+    /// Notes that a link has taken the records at a place. Without acknowledgement that is all there is to know.
+    pub fn on_taken(&mut self, place: Place) {
         if self.acks == 0 {
             self.settle(place, None);
         }
     }
 
-    /// Notes that the records at a place were given back, and certainly have not left.
-    pub fn on_unsent(&mut self, place: Place) {
-        self.on_refused(place, UNSENT);
-    }
-
     /// Takes what a leader says of the records at a place. A second word on one place is ignored.
-    pub fn on_outcome(&mut self, place: Place, outcome: PartitionProduceResponse) {
-        self.settle(place, Some(outcome));
+    pub fn on_outcome(&mut self, place: Place, outcome: Outcome) {
+        self.settle(place, Some(passed_on(outcome)));
     }
 
     /// Refuses the records at a place, which were not sent.
@@ -120,12 +116,11 @@ impl ProduceMerge {
         self.settle(place, Some(refused(refusal)));
     }
 
-    /// Notes that there will be no word on a place: its link has gone, or the time is up.
-    pub fn on_given_up(&mut self, place: Place) {
-        let refusal = match self.fate(place) {
-            Some(Fate::Unsent) => UNSENT,
-            Some(Fate::Sent) => UNANSWERED,
-            _ => return,
+    /// Notes that there will be no word on a place.
+    pub fn on_lost(&mut self, place: Place, fate: link::Fate) {
+        let refusal = match fate {
+            link::Fate::NeverSent => UNSENT,
+            link::Fate::Unknown => UNANSWERED,
         };
         self.settle(place, Some(refused(refusal)));
     }
@@ -139,7 +134,10 @@ impl ProduceMerge {
             partitions.map(move |partition| Place { topic, partition })
         });
         for place in places.collect::<Vec<_>>() {
-            self.on_given_up(place);
+            match self.fate(place) {
+                Some(Fate::Unsent) => self.on_lost(place, link::Fate::NeverSent),
+                _ => self.on_lost(place, link::Fate::Unknown),
+            }
         }
         self.response
     }
@@ -160,11 +158,20 @@ impl ProduceMerge {
         let answer = &mut self.response.responses[place.topic].partition_responses[place.partition];
         *answer = PartitionProduceResponse {
             index: answer.index,
-            error_code: told(outcome.error_code, LeaderEpoch::NONE),
-            // It would name a broker.
-            current_leader: LeaderIdAndEpoch::default(),
             ..outcome
         };
+    }
+}
+
+/// Returns a leader's words without the address of another broker.
+fn passed_on(outcome: Outcome) -> PartitionProduceResponse {
+    PartitionProduceResponse {
+        error_code: told(outcome.error_code, LeaderEpoch::NONE),
+        base_offset: outcome.base_offset,
+        log_append_time_ms: outcome.log_append_time_ms,
+        log_start_offset: outcome.log_start_offset,
+        error_message: outcome.words,
+        ..PartitionProduceResponse::default()
     }
 }
 
@@ -218,10 +225,10 @@ mod tests {
         })
     }
 
-    fn written(base_offset: i64) -> PartitionProduceResponse {
-        PartitionProduceResponse {
+    fn written(base_offset: i64) -> Outcome {
+        Outcome {
             base_offset: Offset(base_offset),
-            ..PartitionProduceResponse::default()
+            ..Outcome::default()
         }
     }
 
@@ -276,15 +283,13 @@ mod tests {
     #[test]
     fn what_a_leader_refuses_is_passed_on_without_its_address() {
         let mut merge = merge(1);
-        let refused = PartitionProduceResponse {
+        let refused = Outcome {
             error_code: ErrorCode::OutOfOrderSequenceNumber,
-            base_offset: Offset(-1),
             log_start_offset: Offset(3),
-            current_leader: LeaderIdAndEpoch {
-                leader_id: BrokerId(2),
-                leader_epoch: LeaderEpoch(9),
-            },
-            ..PartitionProduceResponse::default()
+            words: Some("out of order".into()),
+            leader_id: BrokerId(2),
+            leader_epoch: LeaderEpoch(9),
+            ..Outcome::default()
         };
         merge.on_sent(PLACES[0]);
         merge.on_outcome(PLACES[0], refused);
@@ -294,6 +299,7 @@ mod tests {
         assert_eq!(told.index, PartitionIndex(5));
         assert_eq!(told.error_code, ErrorCode::OutOfOrderSequenceNumber);
         assert_eq!(told.log_start_offset, Offset(3));
+        assert_eq!(told.error_message.as_deref(), Some("out of order"));
         assert!(!told.current_leader.is_known());
     }
 
@@ -301,9 +307,9 @@ mod tests {
     fn a_refused_leader_epoch_is_no_final_error_for_a_client_that_named_none() {
         for code in [ErrorCode::FencedLeaderEpoch, ErrorCode::UnknownLeaderEpoch] {
             let mut merge = merge(1);
-            let fenced = PartitionProduceResponse {
+            let fenced = Outcome {
                 error_code: code,
-                ..PartitionProduceResponse::default()
+                ..Outcome::default()
             };
             merge.on_outcome(PLACES[0], fenced);
             let told = codes(&merge.finish())[0].2;
@@ -312,25 +318,25 @@ mod tests {
     }
 
     #[test]
-    fn without_acknowledgement_written_is_all_there_is_to_know() {
+    fn without_acknowledgement_taken_is_all_there_is_to_know() {
         let mut merge = merge(0);
         assert!(!merge.wants_answer());
         for place in PLACES {
             merge.on_sent(place);
             assert!(!merge.is_complete());
-            merge.on_written(place);
+            merge.on_taken(place);
         }
         assert!(merge.is_complete());
         assert_eq!(first_fault(&merge.finish()), None);
     }
 
     #[test]
-    fn records_that_were_given_back_were_certainly_not_written() {
+    fn only_records_that_never_left_are_told_as_not_written() {
         let mut merge = merge(-1);
         merge.on_sent(PLACES[0]);
-        merge.on_unsent(PLACES[0]);
+        merge.on_lost(PLACES[0], link::Fate::NeverSent);
         merge.on_sent(PLACES[1]);
-        merge.on_written(PLACES[1]);
+        merge.on_taken(PLACES[1]);
         let codes: Vec<ErrorCode> = codes(&merge.finish()).iter().map(|told| told.2).collect();
         let (unsent, unanswered) = (ErrorCode::NotLeaderOrFollower, ErrorCode::RequestTimedOut);
         assert_eq!(codes, [unsent, unanswered, unsent]);
@@ -340,7 +346,7 @@ mod tests {
     fn a_refusal_without_acknowledgement_is_found() {
         let mut merge = merge(0);
         merge.on_sent(PLACES[0]);
-        merge.on_written(PLACES[0]);
+        merge.on_taken(PLACES[0]);
         merge.on_refused(PLACES[1], UNSENT);
         let fault = first_fault(&merge.finish()).expect("refused");
         assert!(fault.starts_with("NOT_LEADER_OR_FOLLOWER: "), "{fault}");

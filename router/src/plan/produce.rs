@@ -11,6 +11,7 @@ use keylane_protocol::cluster::TopicImage;
 use keylane_protocol::compression::Compression;
 use keylane_protocol::error_code::ErrorCode;
 use keylane_protocol::identifiers::{BrokerId, PartitionIndex, TopicId};
+use keylane_protocol::link::{self, Lane};
 use keylane_protocol::message::produce::{ProducePartition, ProduceRequest};
 use keylane_protocol::offset::LeaderEpoch;
 use keylane_protocol::record_batch::RecordBatchHeader;
@@ -39,6 +40,23 @@ pub struct SubBatch {
     pub acks: i16,
     /// One record batch, a slice of the client's frame.
     pub records: Bytes,
+}
+
+impl SubBatch {
+    /// Returns it as the link carries it, without copying. Correlation and time left are the link's.
+    #[must_use]
+    pub fn on_lane(self, lane: Lane) -> link::append::SubBatch {
+        link::append::SubBatch {
+            lane,
+            acks: self.acks,
+            topic_id: self.topic_id,
+            partition: self.partition,
+            leader_epoch: self.leader_epoch,
+            records_length: u32::try_from(self.records.len()).unwrap_or(u32::MAX),
+            records: self.records.into(),
+            ..link::append::SubBatch::default()
+        }
+    }
 }
 
 /// Records for a partition that cannot be sent yet.

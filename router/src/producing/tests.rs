@@ -70,9 +70,9 @@ impl World {
     }
 
     fn written(&mut self, id: u64, partition: usize) {
-        let outcome = PartitionProduceResponse {
+        let outcome = Outcome {
             base_offset: Offset(1),
-            ..PartitionProduceResponse::default()
+            ..Outcome::default()
         };
         let at = (RequestId(id), place(partition));
         self.with(|producing, _, effects| producing.on_outcome(at, outcome, effects));
@@ -200,7 +200,7 @@ fn what_nobody_waits_behind_is_held_for_half_of_its_time_out() {
 }
 
 #[test]
-fn only_what_a_link_gave_back_is_told_as_not_written() {
+fn only_what_never_left_a_link_is_told_as_not_written() {
     let mut world = World::new(&[1, 2, 3]);
     world.request(1, -1, "a", &[0, 1, 2]);
     world.written(1, 2);
@@ -209,8 +209,12 @@ fn only_what_a_link_gave_back_is_told_as_not_written() {
     let is_withdrawn = |effect: &ProduceEffect| matches!(effect, ProduceEffect::Withdraw(_));
     let count = world.effects.iter().filter(|effect| is_withdrawn(effect));
     assert_eq!(count.count(), 1);
-    let unsent = [place(1), place(2)];
-    world.with(|producing, _, effects| producing.on_withdrawn(RequestId(1), &unsent, effects));
+    let fates = [
+        (place(0), Fate::Unknown),
+        (place(1), Fate::NeverSent),
+        (place(2), Fate::NeverSent),
+    ];
+    world.with(|producing, _, effects| producing.on_withdrawn(RequestId(1), &fates, effects));
     assert_eq!(world.told(1), Some(vec![UNANSWERED, UNSENT, OK]));
 }
 
@@ -219,8 +223,8 @@ fn a_link_that_has_gone_settles_what_it_had() {
     let mut world = World::new(&[1, 2]);
     world.request(1, -1, "a", &[0, 1]);
     world.with(|producing, _, effects| {
-        producing.on_unsent(RequestId(1), place(0), effects);
-        producing.on_lost(RequestId(1), place(1), effects);
+        producing.on_lost((RequestId(1), place(0)), Fate::NeverSent, effects);
+        producing.on_lost((RequestId(1), place(1)), Fate::Unknown, effects);
     });
     assert_eq!(world.told(1), Some(vec![UNSENT, UNANSWERED]));
     world.written(1, 0);
@@ -252,7 +256,7 @@ fn without_acknowledgement_only_a_refusal_is_heard_of() {
     let mut world = World::new(&[1, -1]);
     world.request(1, 0, "a", &[0]);
     world.with(|producing, _, effects| {
-        producing.on_written(RequestId(1), place(0), effects);
+        producing.on_taken(RequestId(1), place(0), effects);
     });
     let is_done = |effect: &ProduceEffect| matches!(effect, ProduceEffect::Done(RequestId(1)));
     assert!(world.effects.iter().any(is_done));
@@ -271,7 +275,7 @@ fn a_client_that_has_gone_gets_nothing_sent_but_what_it_wanted_no_word_of() {
     world.lead(0, 1);
     world.lead(1, 2);
     assert_eq!(world.sent(), [(2, 2, 1)]);
-    world.with(|producing, _, effects| producing.on_written(RequestId(2), place(0), effects));
+    world.with(|producing, _, effects| producing.on_taken(RequestId(2), place(0), effects));
     assert!(world.producing.is_idle());
 }
 

@@ -58,6 +58,10 @@ fn sub_batches_carry_what_their_route_was_decided_by_and_slices_of_the_frame() {
     assert_eq!(sub_batch.leader_epoch, LeaderEpoch(1));
     assert_eq!(sub_batch.acks, 1);
     assert_eq!(sub_batch.records.as_ptr(), frame[8..].as_ptr());
+    let on_lane = sub_batch.clone().on_lane(Lane(7));
+    assert_eq!((on_lane.lane, on_lane.records_length), (Lane(7), 12));
+    let slice = on_lane.records.slices().next().expect("a slice");
+    assert_eq!(slice.as_ptr(), frame[8..].as_ptr());
 }
 
 #[test]
@@ -179,7 +183,7 @@ proptest! {
             plan.merge.on_sent(sent.place);
             expected[sent.place.topic] = Some(ErrorCode::RequestTimedOut);
             if answered[number] {
-                plan.merge.on_outcome(sent.place, Default::default());
+                plan.merge.on_outcome(sent.place, link::append::Outcome::default());
                 expected[sent.place.topic] = Some(ErrorCode::None);
             }
         }
