@@ -79,6 +79,8 @@ pub(super) struct Entry {
     sent: usize,
     /// Whether the credit for a sub-batch that is sent in chunks was spent.
     pub(super) is_paid: bool,
+    /// Whether the receiver has room to put a long body together.
+    pub(super) is_admitted: bool,
 }
 
 impl Entry {
@@ -92,6 +94,7 @@ impl Entry {
             deadline,
             sent: 0,
             is_paid: false,
+            is_admitted: false,
         }
     }
 

@@ -5,8 +5,8 @@
 //! appends   lane 1 ▸ lane 4 ▸ lane 5 …      a quantum per turn into one frame, as far as the credit goes
 //! ```
 //! A flow is in the ring of what it sends next. In the appends the first to find no credit stops the others, so that a
-//! large sub-batch is not passed for ever; in the bodies the first to find no room for its assembly keeps others from
-//! beginning a long body.
+//! large sub-batch is not passed for ever. Bodies of more than one chunk are admitted to their ring one after the other,
+//! as far as the receiver has room to put them together.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
@@ -73,11 +73,13 @@ impl Ring {
 enum Kind {
     Bodies,
     Appends,
+    LongBodies,
 }
 
 fn kind(entry: &Entry) -> Kind {
     match entry.unpaid_cost() {
         Some(_) => Kind::Appends,
+        None if entry.is_long() && !entry.is_admitted => Kind::LongBodies,
         None => Kind::Bodies,
     }
 }
@@ -111,10 +113,10 @@ pub(super) struct Flows {
     queues: BTreeMap<Flow, Queue>,
     bodies: Ring,
     appends: Ring,
-    /// Bytes of long bodies begun and not finished: what the receiver may hold in assembly.
+    /// Those whose long body was not admitted yet, in order.
+    long_bodies: Ring,
+    /// Bytes of long bodies admitted and not finished: what the receiver may hold in assembly.
     under_way: usize,
-    /// The flow whose long body begins next.
-    begins_next: Option<Flow>,
 }
 
 impl Flows {
@@ -143,6 +145,7 @@ impl Flows {
         match kind {
             Kind::Bodies => &mut self.bodies,
             Kind::Appends => &mut self.appends,
+            Kind::LongBodies => &mut self.long_bodies,
         }
     }
 
@@ -174,9 +177,6 @@ impl Flows {
         self.ring(old).turns.remove(&turn);
         let Some(new) = new else {
             self.queues.remove(&flow);
-            if self.begins_next == Some(flow) {
-                self.begins_next = None;
-            }
             return;
         };
         let turn = self.ring(new).push(flow);
@@ -186,59 +186,43 @@ impl Flows {
         queue.has_turn = false;
     }
 
-    /// Returns the next chunk of a body, if any may be sent.
+    /// Returns the next chunk of a body, if there is any.
     pub(super) fn next_chunk(&mut self, now: Instant) -> Option<Cut> {
-        let mut passed = 0;
-        while passed < self.bodies.turns.len() {
+        self.admit_long_bodies();
+        loop {
             let flow = self.bodies.first()?;
-            if !self.may_begin(flow) {
-                self.rotate(flow);
-                passed += 1;
-                continue;
-            }
             let queue = self.queue(flow);
             queue.take_turn();
             let price = queue.first().chunk_length() + ENTRY_COST_BYTES;
-            if queue.deficit < price {
-                self.rotate(flow);
-                passed = 0;
-                continue;
+            if queue.deficit >= price {
+                queue.deficit -= price;
+                return Some(self.cut_chunk(flow, now));
             }
-            queue.deficit -= price;
-            return Some(self.cut_chunk(flow, now));
+            self.rotate(flow);
         }
-        None
     }
 
-    /// Returns whether the receiver has room for what the flow sends next.
-    fn may_begin(&mut self, flow: Flow) -> bool {
-        let entry = self.queue(flow).first();
-        let length = entry.length();
-        if entry.is_under_way() || !entry.is_long() {
-            return true;
+    /// Admits long bodies as far as the receiver has room for them, the longest alone.
+    fn admit_long_bodies(&mut self) {
+        while let Some(flow) = self.long_bodies.first() {
+            let length = self.queue(flow).first().length();
+            if self.under_way > 0 && self.under_way + length > ASSEMBLY_BYTES_MAX {
+                return;
+            }
+            self.under_way += length;
+            self.queue(flow).first().is_admitted = true;
+            self.settle(flow);
         }
-        if *self.begins_next.get_or_insert(flow) != flow {
-            return false;
-        }
-        let fits = self.under_way == 0 || self.under_way + length <= ASSEMBLY_BYTES_MAX;
-        if fits {
-            self.begins_next = None;
-        }
-        fits
     }
 
     fn cut_chunk(&mut self, flow: Flow, now: Instant) -> Cut {
         let entry = self.queue(flow).first();
         let (before, length) = (entry.queued_bytes(), entry.length());
-        let is_first = !entry.is_under_way();
         let is_long = entry.is_long();
         let frame = entry.next_chunk(now);
         let is_last = entry.chunk_length() == 0;
         let after = entry.queued_bytes();
         let finished = Finished::of(entry);
-        if is_long && is_first {
-            self.under_way += length;
-        }
         if !is_last {
             let freed = before - after;
             let finished = Vec::new();
@@ -332,7 +316,7 @@ impl Flows {
     }
 
     fn removed(&mut self, entry: &Entry) {
-        if entry.is_under_way() {
+        if entry.is_admitted {
             self.under_way -= entry.length();
         }
     }
