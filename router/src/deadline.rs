@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::limits::{FETCH_WAIT_MAX, TIME_OUT, TIME_OUT_MAX};
+use crate::limits::{FETCH_WAIT_MAX, TIME_OUT, TIME_OUT_MAX, TIME_OUT_MIN};
 
 /// The life of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,10 +24,13 @@ impl Deadline {
     }
 
     /// Returns the deadline of a request with a time-out in milliseconds, as in Produce, CreateTopics and DeleteTopics.
-    /// A negative one counts as 0, one above [`TIME_OUT_MAX`] as that.
+    /// One below [`TIME_OUT_MIN`] counts as that, one above [`TIME_OUT_MAX`] as that.
     #[must_use]
     pub fn own(arrived: Instant, timeout_ms: i32) -> Self {
-        Self::after(arrived, milliseconds(timeout_ms).min(TIME_OUT_MAX))
+        Self::after(
+            arrived,
+            milliseconds(timeout_ms).clamp(TIME_OUT_MIN, TIME_OUT_MAX),
+        )
     }
 
     /// Returns the deadline of a Fetch: its max wait, at most [`FETCH_WAIT_MAX`].
@@ -88,7 +91,8 @@ mod tests {
             length(Deadline::own(now, 1500)),
             Duration::from_millis(1500)
         );
-        assert_eq!(length(Deadline::own(now, -1)), Duration::ZERO);
+        assert_eq!(length(Deadline::own(now, 0)), TIME_OUT_MIN);
+        assert_eq!(length(Deadline::own(now, -1)), TIME_OUT_MIN);
         assert_eq!(length(Deadline::own(now, i32::MAX)), TIME_OUT_MAX);
         assert_eq!(length(Deadline::fetch(now, i32::MAX)), FETCH_WAIT_MAX);
     }

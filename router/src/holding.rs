@@ -147,7 +147,10 @@ mod tests {
     fn nothing_is_held_longer_than_half_its_time_out() {
         assert_eq!(decide(0, 1000, true), Decision::HoldUntil(at(SECOND / 2)));
         assert_eq!(decide(0, 1000, false), Decision::HoldUntil(at(SECOND / 2)));
-        assert_eq!(decide(0, 0, false), Decision::Refuse);
+        let no_wait = Deadline::fetch(start(), 0);
+        let fetch = HeldRequest::fetch(&no_wait, false);
+        let decided = Holding::new(HOLD).decide(fetch, no_wait.arrived, no_wait.arrived);
+        assert_eq!(decided, Decision::Refuse);
     }
 
     #[test]

@@ -13,6 +13,10 @@ pub const HOLD: Duration = Duration::from_secs(3);
 /// the connection.
 pub const TIME_OUT: Duration = Duration::from_secs(30);
 
+/// The shortest time-out that counts: for Kafka the number in a Produce is only how long to wait for replicas, so clients
+/// that do not wait for them may send 0, and their records must leave all the same.
+pub const TIME_OUT_MIN: Duration = Duration::from_secs(1);
+
 /// The longest time-out that a request can name; a longer one counts as this: it holds memory meanwhile.
 pub const TIME_OUT_MAX: Duration = Duration::from_secs(300);
 

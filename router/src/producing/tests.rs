@@ -267,6 +267,29 @@ fn without_acknowledgement_only_a_refusal_is_heard_of() {
 }
 
 #[test]
+fn a_time_out_of_zero_does_not_keep_records_from_leaving() {
+    let mut world = World::new(&[-1]);
+    let request = ProduceRequest {
+        acks: 1,
+        timeout_ms: 0,
+        topic_data: vec![ProduceTopic {
+            name: "a".into(),
+            partition_data: vec![ProducePartition {
+                index: PartitionIndex(0),
+                records: Some(Bytes::from_static(b"r")),
+            }],
+        }],
+        ..ProduceRequest::default()
+    };
+    world.with(|producing, moment, effects| {
+        producing.on_request(RequestId(1), (request, 9), moment, effects);
+    });
+    world.wait(Duration::from_millis(400));
+    world.lead(0, 2);
+    assert_eq!(world.sent(), [(1, 2, 0)]);
+}
+
+#[test]
 fn a_client_that_has_gone_gets_nothing_sent_but_what_it_wanted_no_word_of() {
     let mut world = World::new(&[-1, -1]);
     world.request(1, -1, "a", &[0]);
