@@ -9,6 +9,8 @@ mod violation;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytestring::ByteString;
+
 pub use violation::LinkViolation;
 
 use super::append::{self, Append, Appended, SubBatch};
@@ -118,7 +120,7 @@ impl Inbox {
             (_, frame @ (Frame::Ping(_) | Frame::Pong(_))) => Ok(Some(frame)),
             (_, Frame::Continue(next)) => self.go_on(&next),
             (_, Frame::Cancel(cancel)) => Ok(self.cancel(cancel)),
-            (Side::Listener, Frame::LaneOpen(open)) => self.lane_opened(open).map(Some),
+            (Side::Listener, Frame::LaneOpen(open)) => self.lane_opened(&open).map(Some),
             (Side::Listener, Frame::LaneClose(close)) => {
                 self.check_open(close.lane, name)?;
                 self.close_lane(close.lane);
@@ -152,7 +154,7 @@ impl Inbox {
         }
     }
 
-    fn lane_opened(&mut self, open: LaneOpen) -> Result<Frame, LinkViolation> {
+    fn lane_opened(&mut self, open: &LaneOpen) -> Result<Frame, LinkViolation> {
         let (lane, last) = (open.lane, self.last_lane);
         if lane <= last {
             return Err(LinkViolation::LaneNotNew { lane, last });
@@ -162,7 +164,16 @@ impl Inbox {
         }
         self.last_lane = lane;
         self.lanes.insert(lane);
-        Ok(open.into())
+        // What is kept as long as the lane must not keep the buffer it arrived in.
+        let copy = |text: &ByteString| ByteString::from(text.to_string());
+        let copied = LaneOpen {
+            lane,
+            principal: copy(&open.principal),
+            client_id: open.client_id.as_ref().map(copy),
+            client_host: copy(&open.client_host),
+            listener: copy(&open.listener),
+        };
+        Ok(copied.into())
     }
 
     fn append(&mut self, append: Append) -> Result<Option<Frame>, LinkViolation> {

@@ -169,6 +169,24 @@ fn more_in_assembly_than_is_allowed_is_refused() {
 }
 
 #[test]
+fn who_opens_a_lane_is_known_without_keeping_the_buffer_it_came_in() {
+    let buffer = Bytes::from(vec![b'a'; 1000]);
+    let text = |range| ByteString::try_from(buffer.slice(range)).expect("it is text");
+    let open = LaneOpen {
+        lane: Lane(1),
+        principal: text(0..10),
+        client_id: Some(text(10..20)),
+        client_host: text(20..30),
+        listener: text(30..40),
+    };
+    let whole = Inbox::listener(CREDIT).on_frame(open.clone().into());
+    assert_eq!(whole, Ok(Some(open.clone().into())));
+    drop(open);
+    assert!(buffer.is_unique());
+    drop(whole);
+}
+
+#[test]
 fn a_cancelled_body_makes_room_and_gives_its_credit_back() {
     let mut inbox = listener();
     let begun = inbox.on_frame(append(vec![sub_batch(1, 2 << 20, 65_536)]));

@@ -100,7 +100,7 @@ impl Outbox {
         self.outcomes.push_back(outcome);
     }
 
-    /// Grants append bytes, as [`super::credit::Granting::take_grant`] says.
+    /// Grants append bytes, as [`crate::link::credit::Granting::take_grant`] says.
     pub fn grant(&mut self, bytes: usize) {
         self.credit_due += bytes;
     }
