@@ -2,31 +2,39 @@
 
 mod error;
 mod lead;
+mod member;
 mod opened;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 
 use arc_swap::ArcSwap;
-use bytestring::ByteString;
-use tokio::sync::mpsc;
+use keylane_protocol::cluster::call::RegisterBrokerRequest;
+use keylane_protocol::identifiers::ClusterId;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 pub use error::{BrokerFailure, StartError, StopError};
 
 use self::lead::{Closing, Lead};
+use self::member::{Member, VoterFiles, boot_id};
 use self::opened::{Opened, listen};
 use crate::clock::Uptime;
 use crate::config::BrokerConfig;
 use crate::connection::{AnswerBudget, ReceiveBudget, RequestBudget};
 use crate::disk::Disk;
 use crate::disk::real::RealDisk;
-use crate::handler::init_producer_id::ProducerIds;
+use crate::entropy::IdSource;
+use crate::folder::DataFolder;
+use crate::hosting::{HostingThread, WorkQueue, write_index};
 use crate::limits::{CONNECTIONS_HANDED_OVER_MAX, SHARD_MAILBOX_MAX};
 use crate::log::writer::{Writer, WriterHandle};
+use crate::membership::{self, Addresses, Controllers};
 use crate::partition::Partition;
 use crate::partitions::PartitionMaker;
 use crate::readers::Readers;
@@ -36,8 +44,7 @@ use crate::shard::reports::{OfflineSwitch, ReportToShards, Reports};
 use crate::shard::request::ShardRequest;
 use crate::shard::run::ShardTask;
 use crate::threads::{self, Ending};
-use crate::topic_registry::{TopicRegistry, WorkQueue, write_index};
-use crate::topics::rules::TopicRules;
+use crate::topics::TopicsImage;
 
 /// A running broker. Dropping it without [`Broker::stop`] ends it as a crash would.
 pub struct Broker {
@@ -138,9 +145,7 @@ impl Broker {
         };
         let durability = config.topic_defaults.durability;
         // From here on dropping `broker` ends what was started.
-        broker
-            .spawn(config, opened, listener)
-            .map_err(|source| StartError::Thread { source })?;
+        broker.spawn(config, opened, listener)?;
         info!(%address, %durability, "broker started");
         Ok(broker)
     }
@@ -150,73 +155,152 @@ impl Broker {
         config: BrokerConfig,
         opened: Opened,
         listener: TcpListener,
-    ) -> io::Result<()> {
-        let Opened {
-            folder,
-            image,
-            partitions,
-            maker,
-            ids,
-        } = opened;
-        let (disk, layout) = (Arc::clone(folder.disk()), folder.layout().clone());
-        let reports: Vec<Arc<Reports>> = (0..maker.shard_count).map(|_| Arc::default()).collect();
+    ) -> Result<(), StartError> {
+        let (folder, maker, mut ids) = (opened.folder, opened.maker, opened.ids);
         let switch = OfflineSwitch {
-            shards: reports.as_slice().into(),
+            shards: (0..maker.shard_count).map(|_| Arc::default()).collect(),
             ending: self.ending.clone(),
         };
-        let sink = ReportToShards(switch.clone());
-        let space = Arc::clone(&maker.space);
-        let (writer, writer_handle) =
-            Writer::start(Arc::clone(&disk), layout.clone(), Arc::clone(&space), sink)?;
-        self.writer = Some(writer);
-        let topics = Arc::new(ArcSwap::from_pointee(image));
-        let (readers, reader_threads) = Readers::start(&disk, &layout, &topics)?;
-        self.threads.extend(reader_threads);
+        let view = Arc::new(ArcSwap::from_pointee(TopicsImage::default()));
+        let (writer_handle, readers) = self.spawn_disk(&folder, &maker, &switch, &view)?;
         let queue = WorkQueue::new();
-        let (mailboxes, shards) = shards(&config, &reports, &writer_handle, &maker, &queue);
-        let cluster_id = ByteString::from(folder.cluster_id().to_string());
-        let state = Arc::new(BrokerState {
-            cluster_id,
-            leader_epoch: maker.leader_epoch,
-            topics: Arc::clone(&topics),
-            topic_changes: queue.topic_changes(),
-            shards: mailboxes.clone(),
-            readers: readers.clone(),
-            producer_ids: ProducerIds::new(maker.leader_epoch.0),
-            request_budget: RequestBudget::new(
-                config.limits.request_bytes_total_max,
-                config.limits.connection_request_bytes_max,
-            ),
-            answers: AnswerBudget::new(config.limits.fetch_bytes_total_max),
-            receive_budget: ReceiveBudget::new(config.limits.request_bytes_total_max),
+        let (mailboxes, shards) = shards(&config, &switch.shards, &writer_handle, &maker, &queue);
+        let config = Arc::new(config);
+        let (publish, published) = watch::channel(0);
+        let member = Member {
+            registration: self.registration(&folder, &config),
+            found: found_cluster(&folder, &mut ids),
+            store: opened.store,
+            config: Arc::clone(&config),
+            ids,
+            hosting: queue.hosting(),
+            published: published.clone(),
+            producer_ids: Arc::default(),
+            joined: CancellationToken::new(),
             stopping: self.stopping.clone(),
-            config,
-        });
-        let registry = TopicRegistry {
+            switch: switch.clone(),
+        };
+        let (producer_ids, joined) = (Arc::clone(&member.producer_ids), member.joined.clone());
+        let (controllers, until_joined) = self.spawn_member(member)?;
+        let served = (Arc::clone(&view), mailboxes.clone(), readers.clone());
+        let hosting = HostingThread {
+            broker_id: config.id,
+            was_acknowledged: folder.acknowledged() > 0,
             folder,
-            rules: topic_rules(&state.config),
-            image: topics,
+            recovered: opened.recovered,
+            open: BTreeMap::new(),
+            defaults: config.topic_defaults,
+            view,
+            published: publish,
             shards: mailboxes,
+            space: Arc::clone(&maker.space),
             maker,
-            space,
             writer: writer_handle,
             readers,
-            ids,
             switch,
         };
+        self.spawn_hosting(hosting, queue)?;
+        let limits = &config.limits;
+        let state = BrokerState {
+            topics: served.0,
+            published,
+            controllers,
+            shards: served.1,
+            readers: served.2,
+            producer_ids,
+            request_budget: RequestBudget::new(
+                limits.request_bytes_total_max,
+                limits.connection_request_bytes_max,
+            ),
+            answers: AnswerBudget::new(limits.fetch_bytes_total_max),
+            receive_budget: ReceiveBudget::new(limits.request_bytes_total_max),
+            stopping: self.stopping.clone(),
+            config,
+        };
+        self.spawn_runtimes(&Arc::new(state), shards, joined, listener)?;
+        until_joined.recv().unwrap_or_else(|_| Err(self.refused()))
+    }
+
+    /// Starts the threads that write and read segments.
+    fn spawn_disk(
+        &mut self,
+        folder: &DataFolder,
+        maker: &PartitionMaker,
+        switch: &OfflineSwitch,
+        view: &Arc<ArcSwap<TopicsImage>>,
+    ) -> io::Result<(WriterHandle, Readers)> {
+        let (disk, layout) = (folder.disk(), folder.layout());
+        let sink = ReportToShards(switch.clone());
+        let space = Arc::clone(&maker.space);
+        let (writer, handle) = Writer::start(Arc::clone(disk), layout.clone(), space, sink)?;
+        self.writer = Some(writer);
+        let (readers, threads) = Readers::start(disk, layout, view)?;
+        self.threads.extend(threads);
+        Ok((handle, readers))
+    }
+
+    fn spawn_hosting(&mut self, hosting: HostingThread, queue: WorkQueue) -> io::Result<()> {
         let closing = self.closing.clone();
-        self.threads.push(threads::spawn("topics", move || {
-            let folder = registry.run(queue);
+        let thread = threads::spawn("hosting", move || {
+            let folder = hosting.run(queue);
             closing.put_folder(folder);
-        })?);
-        self.spawn_runtimes(&state, shards, partitions, listener)
+        })?;
+        self.threads.push(thread);
+        Ok(())
+    }
+
+    /// Returns why the broker does not start whose threads have ended.
+    fn refused(&self) -> StartError {
+        StartError::Refused {
+            reason: self.ending.failure().unwrap_or_default(),
+        }
+    }
+
+    /// Starts the runtime on which this broker is a voter and a member of its cluster; returns how to reach the
+    /// controllers, and what tells whether the broker has joined.
+    fn spawn_member(
+        &mut self,
+        member: Member,
+    ) -> Result<(Controllers, Receiver<Result<(), StartError>>), StartError> {
+        let (started, until_started) = sync_channel(1);
+        let (tell_joined, until_joined) = sync_channel(1);
+        let aborting = self.aborting.clone();
+        let files = VoterFiles::default();
+        let used = files.clone();
+        let main = async move {
+            tokio::select! {
+                biased;
+                () = aborting.cancelled() => {}
+                () = member.run(&used, started, tell_joined) => {}
+            }
+        };
+        // Nobody else may have the folder before nothing can write to it any more.
+        let thread = threads::spawn_runtime_then("member", main, move || files.until_closed())?;
+        self.threads.push(thread);
+        let controllers = until_started.recv().unwrap_or_else(|_| Err(self.refused()));
+        Ok((controllers?, until_joined))
+    }
+
+    fn registration(&self, folder: &DataFolder, config: &BrokerConfig) -> RegisterBrokerRequest {
+        let bound = self.address;
+        let (host, port) = match &config.advertise {
+            Some(address) => (address.host.as_str().into(), address.port),
+            None => (bound.ip().to_string().into(), bound.port()),
+        };
+        let addresses = Addresses {
+            host,
+            port,
+            internal_host: bound.ip().to_string().into(),
+            internal_port: bound.port(),
+        };
+        membership::registration(folder, config, addresses, boot_id())
     }
 
     fn spawn_runtimes(
         &mut self,
         state: &Arc<BrokerState>,
         shards: Vec<ShardTask>,
-        partitions: Vec<Partition>,
+        joined: CancellationToken,
         listener: TcpListener,
     ) -> io::Result<()> {
         let (handovers, handed_over): (Vec<_>, Vec<_>) = shards
@@ -228,8 +312,9 @@ impl Broker {
             broker: Arc::clone(state),
             handovers,
             closing: self.closing.clone(),
+            joined,
         };
-        let mut leading = Some(leader.run(listener, partitions));
+        let mut leading = Some(leader.run(listener));
         let runtimes = shards.into_iter().zip(handed_over).enumerate();
         for (index, (shard, handed_over)) in runtimes {
             let broker = Arc::clone(state);
@@ -326,11 +411,14 @@ fn shards(
         .unzip()
 }
 
-fn topic_rules(config: &BrokerConfig) -> TopicRules {
-    TopicRules {
-        default_partitions: config.default_partitions,
-        defaults: config.topic_defaults,
-        partitions_max: config.limits.partitions_max,
-        broker_id: config.id.0,
-    }
+/// Returns the id of the cluster to found, if this broker is to found one: with a folder that belongs to none yet.
+fn found_cluster(folder: &DataFolder, ids: &mut IdSource) -> Option<ClusterId> {
+    let is_member = folder.acknowledged() > 0;
+    let before = folder.cluster_id();
+    // A folder from before there were controllers keeps the id that its clients know.
+    let id = match before == ClusterId::default() {
+        true => ids.cluster_id(),
+        false => before,
+    };
+    (!is_member).then_some(id)
 }

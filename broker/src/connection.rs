@@ -59,6 +59,7 @@ enum ConnectionError {
 struct Connection {
     id: ConnectionId,
     local: SocketAddr,
+    peer: SocketAddr,
     broker: Arc<BrokerState>,
     /// Woken when enough bytes for the parked Fetch became visible.
     wake: Arc<Notify>,
@@ -95,6 +96,7 @@ pub(crate) async fn serve(
     let connection = Connection {
         id,
         local,
+        peer,
         wake: Arc::new(Notify::new()),
         broker: Arc::clone(&broker),
     };

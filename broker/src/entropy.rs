@@ -28,8 +28,13 @@ impl IdSource {
     pub(crate) fn folder_ids(&mut self) -> FreshIds {
         FreshIds {
             folder_id: FolderId(self.generator.random()),
-            cluster_id: ClusterId(self.generator.random()),
+            node_id: self.generator.random::<u64>().max(1),
         }
+    }
+
+    /// Returns an id for a cluster.
+    pub(crate) fn cluster_id(&mut self) -> ClusterId {
+        ClusterId(self.generator.random())
     }
 
     /// Returns an id for a topic; never the one that stands for none, nor one whose text begins with a dash, which

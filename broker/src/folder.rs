@@ -1,8 +1,8 @@
-//! A data folder: whose it is, what it hosts, and how topics come and go without ever losing records.
+//! A data folder: whose it is, what it hosts, and how partitions come and go without ever losing records.
 //!
-//! Creating: partition folders, then the manifest, then the topics file, which decides. Deleting: the manifest marks the
-//! topic, the topics file without it decides, then files go, then the mark. Whatever a crash leaves in between is finished
-//! or taken back at the next [`DataFolder::open`]. Missing metadata never deletes records. Read [`layout`] next.
+//! Which topics exist is decided by the controllers; the folder follows. Hosting: partition folders, then the manifest.
+//! Deleting: the manifest marks the topic, then files go, then the mark. Whatever a crash leaves in between is finished or
+//! taken back at the next [`DataFolder::open`]. Missing metadata never deletes records. Read [`layout`] next.
 
 pub mod checked;
 pub mod layout;
@@ -19,14 +19,17 @@ pub use topics_file::{StoredTopic, TopicsFile};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use keylane_protocol::identifiers::{BrokerId, ClusterId, FolderId, PartitionIndex, TopicId};
+use keylane_protocol::identifiers::{
+    BrokerId, ClusterId, FolderId, PartitionIndex, TopicId, TopicName,
+};
 
-use crate::disk::{Disk, DiskError, File, OpenMode, replace_small};
+use crate::disk::{Disk, DiskError, File, OpenMode};
 use crate::log::TopicPartition;
 use crate::log::recovery::{ProducerReplay, Recovered, recover};
 use layout::Layout;
 
 const MANIFEST_NAMES: [&str; 2] = ["manifest.0", "manifest.1"];
+/// The topics of a folder from before there were controllers.
 const TOPICS_NAME: &str = "topics";
 const LOCK_NAME: &str = "lock";
 const LOGS_NAME: &str = "logs";
@@ -36,8 +39,8 @@ const LOGS_NAME: &str = "logs";
 pub struct FreshIds {
     /// For the folder.
     pub folder_id: FolderId,
-    /// For the cluster.
-    pub cluster_id: ClusterId,
+    /// Among the controllers, never zero.
+    pub node_id: u64,
 }
 
 /// An open, locked data folder.
@@ -45,10 +48,9 @@ pub struct DataFolder {
     disk: Arc<dyn Disk>,
     layout: Layout,
     manifest: Manifest,
-    topics: TopicsFile,
+    /// The topics that the folder had before it had controllers, until these have taken them over.
+    adoptable: Option<TopicsFile>,
     was_clean: bool,
-    /// Hosted topics with records that the topics file does not know; kept, not served.
-    orphans: Vec<HostedTopic>,
     /// Held for as long as the folder is open.
     _lock: File,
 }
@@ -81,16 +83,34 @@ impl DataFolder {
         &self.disk
     }
 
-    /// Returns the cluster that the folder belongs to.
+    /// Returns the folder's id.
+    #[must_use]
+    pub fn id(&self) -> FolderId {
+        self.manifest.folder_id
+    }
+
+    /// Returns the broker's id among the controllers.
+    #[must_use]
+    pub fn node_id(&self) -> u64 {
+        self.manifest.node_id
+    }
+
+    /// Returns the cluster that the folder belongs to; zero before it belongs to any.
     #[must_use]
     pub fn cluster_id(&self) -> ClusterId {
         self.manifest.cluster_id
     }
 
-    /// Returns how often the folder has been opened, this time included: the leader epoch of all its partitions.
+    /// Returns how often the folder has been opened, this time included.
     #[must_use]
     pub fn incarnations(&self) -> i32 {
         self.manifest.incarnations
+    }
+
+    /// Returns the last incarnation that the controllers have registered; zero for none.
+    #[must_use]
+    pub fn acknowledged(&self) -> i32 {
+        self.manifest.acknowledged
     }
 
     /// Returns whether the previous process stopped cleanly.
@@ -99,16 +119,16 @@ impl DataFolder {
         self.was_clean
     }
 
-    /// Returns the topics in order of their names.
+    /// Returns the topics of which partitions lie here, unclaimed ones included.
     #[must_use]
-    pub fn topics(&self) -> &[StoredTopic] {
-        &self.topics.topics
+    pub fn hosted(&self) -> &[HostedTopic] {
+        &self.manifest.topics
     }
 
-    /// Returns hosted topics with records that the topics file does not know: kept on disk and not served.
+    /// Returns the topics that the folder had before it had controllers, until these have taken them over.
     #[must_use]
-    pub fn orphans(&self) -> &[HostedTopic] {
-        &self.orphans
+    pub fn adoptable(&self) -> &[StoredTopic] {
+        self.adoptable.as_ref().map_or(&[], |file| &file.topics)
     }
 
     /// Recovers one partition's log.
@@ -124,43 +144,79 @@ impl DataFolder {
         recover(&*self.disk, &self.layout.partition(partition), producers)
     }
 
-    /// Creates a topic durably. The name must not be taken.
+    /// Notes durably that the controllers of a cluster have registered this incarnation, and so taken over what the
+    /// folder had before.
     ///
     /// # Errors
-    /// When the disk fails: the topic then exists after the next start or does not.
-    pub fn create_topic(&mut self, topic: StoredTopic) -> Result<(), DiskError> {
-        assert!(
-            self.topics
-                .topics
-                .iter()
-                .all(|other| other.name != topic.name && other.id != topic.id)
-        );
-        create_partition_folders(&*self.disk, &self.layout, &topic)?;
-        self.manifest.topics.push(HostedTopic {
-            id: topic.id,
-            name: topic.name.clone(),
-            state: HostedState::Hosted,
-            partition_count: topic.partition_count,
-        });
+    /// When the disk fails; the next registration then proves as much as this one.
+    pub fn acknowledge(&mut self, cluster_id: ClusterId) -> Result<(), DiskError> {
+        self.manifest.cluster_id = cluster_id;
+        self.manifest.acknowledged = self.manifest.incarnations;
+        // Both copies: an older one would claim that nobody knows this incarnation.
         self.write_manifest()?;
-        let index = self
-            .topics
-            .topics
-            .partition_point(|other| other.name < topic.name);
-        self.topics.topics.insert(index, topic);
-        self.write_topics()
+        self.write_manifest()?;
+        if self.adoptable.take().is_some() {
+            self.disk.remove(&self.layout.root().join(TOPICS_NAME))?;
+            self.disk.sync_folder(self.layout.root())?;
+        }
+        Ok(())
     }
 
-    /// Decides the deletion of a topic durably; its files are still there. [`Self::remove_deleted`] must follow, once
+    /// Makes room for partitions of a topic durably; those that are hosted already stay as they are.
+    ///
+    /// # Errors
+    /// When the disk fails: the next start finds them or does not.
+    pub fn host(
+        &mut self,
+        topic_id: TopicId,
+        name: &TopicName,
+        partitions: &[PartitionIndex],
+    ) -> Result<(), DiskError> {
+        create_partition_folders(&*self.disk, &self.layout, topic_id, partitions)?;
+        let hosted = &mut self.manifest.topics;
+        let index = match hosted.iter().position(|topic| topic.id == topic_id) {
+            Some(index) => index,
+            None => {
+                hosted.push(HostedTopic {
+                    id: topic_id,
+                    name: name.clone(),
+                    state: HostedState::Hosted,
+                    partitions: Vec::new(),
+                });
+                hosted.len() - 1
+            }
+        };
+        hosted[index].state = HostedState::Hosted;
+        let all = &mut hosted[index].partitions;
+        all.extend(partitions);
+        all.sort_unstable();
+        all.dedup();
+        self.write_manifest()
+    }
+
+    /// Notes durably that a topic is deleted; its files are still there. [`Self::remove_deleted`] must follow, once
     /// nothing writes to them.
     ///
     /// # Errors
-    /// When the disk fails: the topic then exists after the next start or does not.
-    pub fn delete_topic(&mut self, topic_id: TopicId) -> Result<(), DiskError> {
-        self.mark(topic_id, HostedState::Deleting);
-        self.write_manifest()?;
-        self.topics.topics.retain(|topic| topic.id != topic_id);
-        self.write_topics()
+    /// When the disk fails: the next start goes on with it or begins anew.
+    pub fn begin_deletion(&mut self, topic_id: TopicId) -> Result<(), DiskError> {
+        self.mark(topic_id, HostedState::Deleting)
+    }
+
+    /// Notes durably that no cluster knows a topic whose records are here: they are kept and not served.
+    ///
+    /// # Errors
+    /// When the disk fails: the next start finds it as it was.
+    pub fn keep_unclaimed(&mut self, topic_id: TopicId) -> Result<(), DiskError> {
+        self.mark(topic_id, HostedState::Unclaimed)
+    }
+
+    fn mark(&mut self, topic_id: TopicId, state: HostedState) -> Result<(), DiskError> {
+        let hosted = self.manifest.topics.iter_mut();
+        for topic in hosted.filter(|topic| topic.id == topic_id) {
+            topic.state = state;
+        }
+        self.write_manifest()
     }
 
     /// Removes the files of a deleted topic.
@@ -182,29 +238,9 @@ impl DataFolder {
         self.write_manifest()
     }
 
-    fn mark(&mut self, topic_id: TopicId, state: HostedState) {
-        for topic in self
-            .manifest
-            .topics
-            .iter_mut()
-            .filter(|topic| topic.id == topic_id)
-        {
-            topic.state = state;
-        }
-    }
-
     fn write_manifest(&mut self) -> Result<(), DiskError> {
         self.manifest.sequence += 1;
         write_manifest(&*self.disk, self.layout.root(), &self.manifest)
-    }
-
-    fn write_topics(&self) -> Result<(), DiskError> {
-        replace_small(
-            &*self.disk,
-            self.layout.root(),
-            TOPICS_NAME,
-            self.topics.encode(),
-        )
     }
 }
 
@@ -228,16 +264,16 @@ fn write_manifest(disk: &dyn Disk, root: &Path, manifest: &Manifest) -> Result<(
 fn create_partition_folders(
     disk: &dyn Disk,
     layout: &Layout,
-    topic: &StoredTopic,
+    topic_id: TopicId,
+    partitions: &[PartitionIndex],
 ) -> Result<(), DiskError> {
-    let folder = layout.topic(topic.id);
+    let folder = layout.topic(topic_id);
     disk.create_folder(&folder)?;
-    for index in 0..topic.partition_count {
-        let partition = TopicPartition {
-            topic_id: topic.id,
-            partition: PartitionIndex(index),
-        };
-        disk.create_folder(&layout.partition(partition))?;
+    for &partition in partitions {
+        disk.create_folder(&layout.partition(TopicPartition {
+            topic_id,
+            partition,
+        }))?;
     }
     disk.sync_folder(&folder)?;
     disk.sync_folder(&layout.logs())

@@ -2,6 +2,7 @@
 
 pub(crate) mod api_versions;
 pub(crate) mod cluster;
+pub(crate) mod controller_calls;
 pub(crate) mod describe_configs;
 pub(crate) mod fetch;
 pub(crate) mod find_coordinator;

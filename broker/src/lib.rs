@@ -13,15 +13,16 @@ pub mod disk;
 mod entropy;
 pub mod folder;
 mod handler;
+mod hosting;
 pub mod limits;
 pub mod log;
+mod membership;
 pub mod partition;
 mod partitions;
 mod readers;
 mod server;
 mod shard;
 mod threads;
-mod topic_registry;
 pub mod topic_settings;
 pub mod topics;
 

@@ -20,8 +20,15 @@ pub(crate) const FETCH_BYTES_AT_BOUND: usize = 64 << 10;
 /// The most requests that wait in a shard's mailbox; at the bound connections stop reading.
 pub(crate) const SHARD_MAILBOX_MAX: usize = 1024;
 
-/// The most topic creations and deletions that wait for the disk; at the bound connections stop reading.
-pub(crate) const TOPIC_CHANGES_WAITING_MAX: usize = 64;
+/// The most images and ended segments that wait for the thread of the data folder; at the bound older images are left
+/// out, and index files.
+pub(crate) const HOSTING_WORK_WAITING_MAX: usize = 64;
+
+/// The most changes that wait for the leading controller; at the bound it refuses, and clients try again.
+pub(crate) const CONTROLLER_ASKS_WAITING_MAX: usize = 4096;
+
+/// The most bytes of recent metadata that a controller keeps for those who follow; who is further behind gets it all.
+pub(crate) const METADATA_HISTORY_BYTES_MAX: usize = 4 << 20;
 
 /// So many bytes of a request that has not arrived whole are always read.
 pub(crate) const RECEIVE_FREE_BYTES: usize = 256 << 10;

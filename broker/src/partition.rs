@@ -46,6 +46,9 @@ pub enum AppendError {
     /// The partition is not here, or no longer.
     #[error("there is no such topic or partition")]
     Gone,
+    /// Another broker leads the partition, or nobody does.
+    #[error("this broker does not lead the partition")]
+    NotLeader,
 }
 
 /// A batch that is part of the log from now on.
@@ -90,8 +93,8 @@ pub struct PartitionSetup {
     pub id: TopicPartition,
     /// Which shard owns it.
     pub shard: usize,
-    /// The epoch in which this broker leads it.
-    pub leader_epoch: LeaderEpoch,
+    /// The epoch in which this broker leads it; `None` if it does not.
+    pub leader_epoch: Option<LeaderEpoch>,
     /// When a segment ends.
     pub roll: RollSettings,
     /// When a batch counts as durable.
@@ -108,7 +111,7 @@ struct Underway {
     max_timestamp: i64,
 }
 
-/// A partition that this broker leads.
+/// A partition that lies here.
 #[derive(Debug)]
 pub struct Partition {
     setup: PartitionSetup,
@@ -167,11 +170,18 @@ impl Partition {
         self.high_watermark
     }
 
+    /// Takes the epoch in which this broker leads from now on, or `None` if it no longer does: records that were accepted
+    /// stay, and further ones are refused.
+    pub fn lead(&mut self, leader_epoch: Option<LeaderEpoch>) {
+        self.setup.leader_epoch = leader_epoch;
+    }
+
     /// Gives a batch its offsets, or finds that it has them already.
     ///
     /// # Errors
-    /// When its producer's numbers forbid it, or there is no room; nothing has changed then.
+    /// When this broker does not lead, its producer's numbers forbid it, or there is no room; nothing has changed then.
     pub fn append(&mut self, batch: &RecordBatch, now_ms: u64) -> Result<Outcome, AppendError> {
+        let leader_epoch = self.setup.leader_epoch.ok_or(AppendError::NotLeader)?;
         let sequenced = sequenced(batch.header());
         if let Some(sequenced) = &sequenced {
             match self.producers.judge(sequenced, now_ms) {
@@ -190,7 +200,7 @@ impl Partition {
             .space
             .take(size_bytes)
             .map_err(|_| AppendError::NoSpace)?;
-        let accepted = self.place(batch, size_bytes, now_ms);
+        let accepted = self.place(batch, leader_epoch, size_bytes, now_ms);
         if let Some(sequenced) = &sequenced {
             let base_offset = accepted.base_offset;
             self.producers.remember(sequenced, base_offset, now_ms);
@@ -199,7 +209,13 @@ impl Partition {
     }
 
     /// Gives the batch its place behind all others.
-    fn place(&mut self, batch: &RecordBatch, size_bytes: u64, now_ms: u64) -> Accepted {
+    fn place(
+        &mut self,
+        batch: &RecordBatch,
+        leader_epoch: LeaderEpoch,
+        size_bytes: u64,
+        now_ms: u64,
+    ) -> Accepted {
         let header = batch.header();
         let facts = BatchFacts {
             offset_count: i64::from(header.record_count),
@@ -208,9 +224,7 @@ impl Partition {
         };
         let epoch_before = self.log.last_leader_epoch();
         let setup = &self.setup;
-        let placement = self
-            .log
-            .append(&facts, setup.leader_epoch, &setup.roll, now_ms);
+        let placement = self.log.append(&facts, leader_epoch, &setup.roll, now_ms);
         let end_offset = self.log.end_offset();
         if let Some(closed) = placement.closed {
             let segment = self.log.segment(closed.base_offset);
@@ -227,7 +241,7 @@ impl Partition {
             max_timestamp: header.max_timestamp,
         });
         let base_offset = placement.base_offset;
-        let head = Bytes::copy_from_slice(&batch.stamped_prefix(base_offset, setup.leader_epoch));
+        let head = Bytes::copy_from_slice(&batch.stamped_prefix(base_offset, leader_epoch));
         let rest = batch.bytes().slice(PREFIX_BYTES..);
         Accepted {
             base_offset,

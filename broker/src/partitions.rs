@@ -1,32 +1,41 @@
-//! Makes partitions: empty ones of new topics, and those that are found on disk at the start.
+//! Makes partitions: empty ones that are new here, and those that are found on disk at the start.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use keylane_protocol::identifiers::TopicName;
 use keylane_protocol::offset::LeaderEpoch;
 use keylane_protocol::record_batch::RecordBatchHeader;
 use tracing::{error, info, warn};
 
 use crate::disk::DiskError;
-use crate::folder::{DataFolder, StoredTopic};
+use crate::folder::{DataFolder, HostedState};
 use crate::log::recovery::ProducerReplay;
 use crate::log::space::SpaceBudget;
 use crate::log::{Log, TopicPartition};
 use crate::partition::producer_state::{ProducerLimits, Producers};
 use crate::partition::{Partition, PartitionSetup, sequenced};
 use crate::server::shard_of;
-use crate::topic_settings::{InvalidSetting, TopicSettings};
-use crate::topics::{Topic, TopicsImage};
+use crate::topics::Topic;
 
 /// What all partitions of a broker share.
 #[derive(Clone, Debug)]
 pub(crate) struct PartitionMaker {
     pub shard_count: usize,
-    pub leader_epoch: LeaderEpoch,
     pub producer_limits: ProducerLimits,
     pub space: Arc<SpaceBudget>,
 }
+
+/// A log as it was found on disk, or an empty one, with its producers.
+#[derive(Debug)]
+pub(crate) struct RecoveredLog {
+    pub log: Log,
+    pub producers: Producers,
+}
+
+/// The logs found on disk, until the image says who leads them.
+pub(crate) type RecoveredLogs = BTreeMap<TopicPartition, RecoveredLog>;
 
 /// Why what lies in a data folder cannot be served.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -54,30 +63,6 @@ pub enum RecoverError {
         /// What the disk reports.
         source: DiskError,
     },
-    /// The manifest is older than the records.
-    #[error(
-        "partition {partition} of the topic {topic} has records of leader epoch {found}, but the data folder was \
-         started {started} times: its manifest is an old copy; restore the right one from a backup",
-        partition = partition.partition
-    )]
-    LaterEpoch {
-        /// The topic.
-        topic: String,
-        /// The partition.
-        partition: TopicPartition,
-        /// The epoch of the last record.
-        found: LeaderEpoch,
-        /// How often the folder was started.
-        started: LeaderEpoch,
-    },
-    /// A setting of a topic is not possible, though it was once.
-    #[error("the topic {topic} has a setting that this version does not know: {source}")]
-    Setting {
-        /// The topic.
-        topic: String,
-        /// Which.
-        source: InvalidSetting,
-    },
 }
 
 impl PartitionMaker {
@@ -86,52 +71,48 @@ impl PartitionMaker {
         &self,
         id: TopicPartition,
         topic: &Topic,
-        log: Log,
-        producers: Producers,
+        leader_epoch: Option<LeaderEpoch>,
+        recovered: RecoveredLog,
     ) -> Partition {
         let setup = PartitionSetup {
             id,
             shard: shard_of(id, self.shard_count),
-            leader_epoch: self.leader_epoch,
+            leader_epoch,
             roll: topic.settings.roll(),
             durability: topic.settings.durability.into(),
             space: Arc::clone(&self.space),
         };
-        Partition::new(setup, log, producers)
+        Partition::new(setup, recovered.log, recovered.producers)
     }
 
-    /// Recovers everything that a data folder holds.
-    pub(crate) fn recover(
-        &self,
-        folder: &DataFolder,
-        defaults: &TopicSettings,
-    ) -> Result<(TopicsImage, Vec<Partition>), RecoverError> {
-        for orphan in folder.orphans() {
-            warn!(topic = %orphan.name, id = %orphan.id, "records of a topic that does not exist are kept, not served");
-        }
-        let mut image = TopicsImage::default();
-        let mut partitions = Vec::new();
-        for stored in folder.topics() {
-            let topic = Arc::new(served(stored, defaults)?);
-            for id in topic.partitions() {
-                partitions.push(self.recover_one(folder, &topic, id)?);
+    /// Recovers everything that a data folder hosts.
+    pub(crate) fn recover(&self, folder: &DataFolder) -> Result<RecoveredLogs, RecoverError> {
+        let mut recovered = RecoveredLogs::new();
+        let hosted = folder.hosted().iter();
+        for topic in hosted.filter(|topic| topic.state == HostedState::Hosted) {
+            for &partition in &topic.partitions {
+                let id = TopicPartition {
+                    topic_id: topic.id,
+                    partition,
+                };
+                recovered.insert(id, self.recover_one(folder, &topic.name, id)?);
             }
-            image = image.with(topic);
         }
-        Ok((image, partitions))
+        Ok(recovered)
     }
 
-    fn recover_one(
+    /// Recovers the log of one partition.
+    pub(crate) fn recover_one(
         &self,
         folder: &DataFolder,
-        topic: &Topic,
+        topic: &TopicName,
         id: TopicPartition,
-    ) -> Result<Partition, RecoverError> {
+    ) -> Result<RecoveredLog, RecoverError> {
         let mut replay = Replay {
             producers: Producers::new(self.producer_limits),
             limits: self.producer_limits,
         };
-        let topic_name = || topic.name.to_string();
+        let topic_name = || topic.to_string();
         let recovered = folder
             .recover(id, &mut replay)
             .map_err(|source| match source {
@@ -146,45 +127,21 @@ impl PartitionMaker {
                 },
             })?;
         let log = recovered.log;
-        if log.last_leader_epoch() > self.leader_epoch {
-            return Err(RecoverError::LaterEpoch {
-                topic: topic_name(),
-                partition: id,
-                found: log.last_leader_epoch(),
-                started: self.leader_epoch,
-            });
-        }
         for range in log.damaged() {
             error!(
-                topic = %topic.name, partition = id.partition.0, start = range.start.0, end = range.end.0,
+                %topic, partition = id.partition.0, start = range.start.0, end = range.end.0,
                 "records that were durable are damaged; they cannot be read, all others can"
             );
         }
         if recovered.cut_bytes > 0 || recovered.removed_segments > 0 {
             info!(
-                topic = %topic.name, partition = id.partition.0, bytes = recovered.cut_bytes,
+                %topic, partition = id.partition.0, bytes = recovered.cut_bytes,
                 segments = recovered.removed_segments, "reserved space, and what was never acknowledged, was cut off"
             );
         }
-        Ok(self.make(id, topic, log, replay.producers))
+        let producers = replay.producers;
+        Ok(RecoveredLog { log, producers })
     }
-}
-
-fn served(stored: &StoredTopic, defaults: &TopicSettings) -> Result<Topic, RecoverError> {
-    let overrides: BTreeMap<String, String> = stored.configs.iter().cloned().collect();
-    let settings = defaults
-        .with(&overrides)
-        .map_err(|source| RecoverError::Setting {
-            topic: stored.name.to_string(),
-            source,
-        })?;
-    Ok(Topic {
-        id: stored.id,
-        name: stored.name.clone(),
-        partition_count: stored.partition_count,
-        overrides,
-        settings,
-    })
 }
 
 /// Rebuilds the producers of one partition; all of them count as just used.

@@ -10,9 +10,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytestring::ByteString;
-use keylane_protocol::offset::LeaderEpoch;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
@@ -24,9 +23,9 @@ use crate::connection::{self, AnswerBudget, ReceiveBudget, RequestBudget};
 use crate::handler::cluster::Identity;
 use crate::handler::init_producer_id::ProducerIds;
 use crate::log::TopicPartition;
+use crate::membership::Controllers;
 use crate::partition::waiting::ConnectionId;
 use crate::shard::request::ShardRequest;
-use crate::topic_registry::TopicChanges;
 use crate::topics::TopicsImage;
 
 /// How long to wait after accepting failed, which it does when the process is out of file descriptors.
@@ -34,15 +33,14 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Everything that all connections of a broker share.
 pub(crate) struct BrokerState {
-    pub config: BrokerConfig,
-    pub cluster_id: ByteString,
-    /// The epoch in which this broker leads all partitions: how often its data folder was started.
-    pub leader_epoch: LeaderEpoch,
+    pub config: Arc<BrokerConfig>,
     pub topics: Arc<ArcSwap<TopicsImage>>,
-    pub topic_changes: TopicChanges,
+    /// The index of the metadata up to which this broker serves.
+    pub published: watch::Receiver<u64>,
+    pub controllers: Controllers,
     pub shards: Vec<mpsc::Sender<ShardRequest>>,
     pub readers: crate::readers::Readers,
-    pub producer_ids: ProducerIds,
+    pub producer_ids: Arc<ProducerIds>,
     pub request_budget: RequestBudget,
     pub receive_budget: ReceiveBudget,
     pub answers: AnswerBudget,
@@ -56,18 +54,27 @@ impl BrokerState {
         shard_of(partition, self.shards.len())
     }
 
+    /// Waits until this broker serves according to the metadata up to an index, or stops.
+    pub(crate) async fn published(&self, index: u64) {
+        let mut published = self.published.clone();
+        tokio::select! {
+            _ = published.wait_for(|at| *at >= index) => {}
+            () = self.stopping.cancelled() => {}
+        }
+    }
+
     /// Returns how a client that reached `local` sees this broker.
     pub(crate) fn identity(&self, local: SocketAddr) -> Identity {
         let (host, port) = match &self.config.advertise {
             Some(address) => (ByteString::from(address.host.as_str()), address.port),
             None => (ByteString::from(local.ip().to_string()), local.port()),
         };
+        let cluster_id = self.topics.load().cluster().cluster_id();
         Identity {
-            cluster_id: self.cluster_id.clone(),
+            cluster_id: cluster_id.unwrap_or_default().to_string().into(),
             broker_id: self.config.id,
             host,
             port,
-            leader_epoch: self.leader_epoch,
         }
     }
 

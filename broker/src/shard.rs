@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use keylane_protocol::offset::Offset;
+use keylane_protocol::offset::{LeaderEpoch, Offset};
 use keylane_protocol::record_batch::RecordBatch;
 use tokio::sync::{Notify, oneshot};
 
@@ -79,6 +79,16 @@ impl Shard {
             acks: PendingAcks::default(),
         };
         self.partitions.insert(owned.partition.id(), owned);
+    }
+
+    /// Leads a partition in an epoch from now on, or no longer; who waits for records is woken to hear of it.
+    pub(crate) fn lead(&mut self, id: TopicPartition, leader_epoch: Option<LeaderEpoch>) {
+        if let Some(owned) = self.partitions.get_mut(&id) {
+            owned.partition.lead(leader_epoch);
+            let mut woken = Vec::new();
+            self.watches.on_gone(id, &mut woken);
+            wake(woken);
+        }
     }
 
     /// Stops serving a partition; who waits for it is answered.

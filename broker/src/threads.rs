@@ -26,6 +26,23 @@ pub(crate) fn spawn_runtime(
     spawn(name, move || runtime.block_on(main))
 }
 
+/// Runs a future as [`spawn_runtime`] does, and when the runtime with all it held is gone, blocking work on the same
+/// thread.
+pub(crate) fn spawn_runtime_then(
+    name: &str,
+    main: impl Future<Output = ()> + Send + 'static,
+    then: impl FnOnce() + Send + 'static,
+) -> io::Result<JoinHandle<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    spawn(name, move || {
+        runtime.block_on(main);
+        drop(runtime);
+        then();
+    })
+}
+
 /// Waits on this thread, which must not be a runtime's, for something that needs neither timers nor sockets.
 pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()

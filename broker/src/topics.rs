@@ -1,16 +1,14 @@
-//! Which topics exist: an immutable image that every connection reads, and ([`rules`]) which may be added to it.
+//! Which topics exist and what is in effect for them: an immutable view of the cluster's image, for every connection.
 //!
-//! A core. The thread that changes topics makes the next image and publishes it when the disk agrees.
-
-pub mod rules;
+//! A core. The thread that follows the image makes the next view, and publishes it once this broker serves accordingly.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use keylane_protocol::identifiers::{PartitionIndex, TopicId, TopicName};
+use keylane_protocol::cluster::{ClusterImage, PartitionImage, TopicImage};
+use keylane_protocol::identifiers::{BrokerId, PartitionIndex, TopicId, TopicName};
 
-use crate::log::TopicPartition;
-use crate::topic_settings::TopicSettings;
+use crate::topic_settings::{InvalidSetting, TopicSettings};
 
 /// A topic that exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,99 +17,148 @@ pub struct Topic {
     pub id: TopicId,
     /// Its name.
     pub name: TopicName,
-    /// How many partitions it has, at least 1.
-    pub partition_count: i32,
     /// What was set for it by name.
     pub overrides: BTreeMap<String, String>,
     /// What is in effect.
     pub settings: TopicSettings,
+    image: Arc<TopicImage>,
+}
+
+/// A topic has a setting that this version does not know.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the topic {topic} has a setting that this version does not know: {source}")]
+pub struct UnknownSetting {
+    /// The topic.
+    pub topic: TopicName,
+    /// Which.
+    pub source: InvalidSetting,
+}
+
+/// Why a broker does not serve a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotLed {
+    /// There is no such topic or partition.
+    #[error("there is no such topic or partition")]
+    Unknown,
+    /// Another broker leads it, or nobody does.
+    #[error("this broker does not lead the partition")]
+    Elsewhere,
 }
 
 impl Topic {
-    /// Returns whether the topic has the partition.
+    /// Returns the topic of an image, over the settings of topics that do not set their own.
+    ///
+    /// # Errors
+    /// When it has a setting that this version does not know.
+    pub fn new(image: &Arc<TopicImage>, defaults: &TopicSettings) -> Result<Self, UnknownSetting> {
+        let configs = image.configs.iter();
+        let overrides: BTreeMap<String, String> = configs
+            .map(|(key, value)| (key.to_string(), value.to_string()))
+            .collect();
+        let settings = defaults.with(&overrides).map_err(|source| UnknownSetting {
+            topic: image.name.clone(),
+            source,
+        })?;
+        Ok(Self {
+            id: image.id,
+            name: image.name.clone(),
+            overrides,
+            settings,
+            image: Arc::clone(image),
+        })
+    }
+
+    /// Returns how many partitions it has, at least 1.
     #[must_use]
-    pub fn has(&self, partition: PartitionIndex) -> bool {
-        (0..self.partition_count).contains(&partition.0)
+    pub fn partition_count(&self) -> i32 {
+        self.image.partition_count()
+    }
+
+    /// Returns a partition; `None` if the topic has no such.
+    #[must_use]
+    pub fn partition(&self, index: PartitionIndex) -> Option<&PartitionImage> {
+        self.image.partition(index)
+    }
+
+    /// Checks that a broker leads a partition.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn check_leader(&self, index: PartitionIndex, broker: BrokerId) -> Result<(), NotLed> {
+        match self.partition(index) {
+            None => Err(NotLed::Unknown),
+            Some(partition) if partition.leader == Some(broker) => Ok(()),
+            Some(_) => Err(NotLed::Elsewhere),
+        }
     }
 
     /// Returns all partitions in order.
-    pub fn partitions(&self) -> impl Iterator<Item = TopicPartition> + use<> {
-        let topic_id = self.id;
-        (0..self.partition_count).map(move |index| TopicPartition {
-            topic_id,
-            partition: PartitionIndex(index),
-        })
+    pub fn partitions(&self) -> impl Iterator<Item = (PartitionIndex, &PartitionImage)> {
+        self.image.partitions()
     }
 }
 
-/// All topics at one moment.
+/// The cluster at one moment, with what is in effect for each topic.
 #[derive(Clone, Debug, Default)]
 pub struct TopicsImage {
-    by_name: BTreeMap<String, Arc<Topic>>,
-    by_id: BTreeMap<TopicId, Arc<Topic>>,
-    partition_count: usize,
+    cluster: Arc<ClusterImage>,
+    index: u64,
+    topics: BTreeMap<TopicId, Arc<Topic>>,
 }
 
 impl TopicsImage {
+    /// Returns the view of a later image, which the metadata up to `index` make.
+    ///
+    /// # Errors
+    /// When a topic has a setting that this version does not know.
+    pub fn next(
+        &self,
+        cluster: Arc<ClusterImage>,
+        index: u64,
+        defaults: &TopicSettings,
+    ) -> Result<Self, UnknownSetting> {
+        let mut topics = BTreeMap::new();
+        for image in cluster.topics() {
+            let before = self.topics.get(&image.id);
+            let topic = match before.filter(|topic| Arc::ptr_eq(&topic.image, image)) {
+                Some(unchanged) => Arc::clone(unchanged),
+                None => Arc::new(Topic::new(image, defaults)?),
+            };
+            topics.insert(image.id, topic);
+        }
+        Ok(Self {
+            cluster,
+            index,
+            topics,
+        })
+    }
+
+    /// Returns the cluster's image.
+    #[must_use]
+    pub fn cluster(&self) -> &ClusterImage {
+        &self.cluster
+    }
+
+    /// Returns the index of the metadata that make the image.
+    #[must_use]
+    pub fn index(&self) -> u64 {
+        self.index
+    }
+
     /// Returns the topic of a name, which may be no possible name at all.
     #[must_use]
     pub fn named(&self, name: &str) -> Option<&Arc<Topic>> {
-        self.by_name.get(name)
+        self.topics.get(&self.cluster.topic_named(name)?.id)
     }
 
     /// Returns the topic of an id.
     #[must_use]
     pub fn with_id(&self, id: TopicId) -> Option<&Arc<Topic>> {
-        self.by_id.get(&id)
+        self.topics.get(&id)
     }
 
     /// Returns all topics in the order of their names.
     pub fn topics(&self) -> impl Iterator<Item = &Arc<Topic>> {
-        self.by_name.values()
-    }
-
-    /// Returns how many partitions all topics have together.
-    #[must_use]
-    pub fn partition_count(&self) -> usize {
-        self.partition_count
-    }
-
-    /// Returns the image with one more topic, whose name and id must be new.
-    #[must_use]
-    pub fn with(&self, topic: Arc<Topic>) -> Self {
-        let mut image = self.clone();
-        image.partition_count += usize::try_from(topic.partition_count).expect("checked when made");
-        let is_new = image
-            .by_name
-            .insert(topic.name.to_string(), Arc::clone(&topic))
-            .is_none()
-            && image.by_id.insert(topic.id, topic).is_none();
-        assert!(is_new, "a topic is added once");
-        image
-    }
-
-    /// Returns the image without a topic.
-    #[must_use]
-    pub fn without(&self, topic: &Topic) -> Self {
-        let mut image = self.clone();
-        if image.by_id.remove(&topic.id).is_some() {
-            image.by_name.remove(topic.name.as_str());
-            image.partition_count -=
-                usize::try_from(topic.partition_count).expect("checked when made");
-        }
-        image
-    }
-
-    /// Returns a topic whose name differs only by `.` for `_`; Kafka's metrics
-    /// cannot tell such apart, so no broker allows both.
-    fn colliding(&self, name: &TopicName) -> Option<&TopicName> {
-        if !name.as_str().contains(['.', '_']) {
-            return None;
-        }
-        let folded = name.as_str().replace('.', "_");
-        self.by_name
-            .values()
-            .map(|topic| &topic.name)
-            .find(|other| *other != name && other.as_str().replace('.', "_") == folded)
+        self.cluster.topics().map(|image| &self.topics[&image.id])
     }
 }

@@ -8,7 +8,9 @@ use keylane_broker::disk::real::RealDisk;
 use keylane_broker::disk::simulated::SimulatedDisk;
 use keylane_broker::disk::{Disk, DiskError, OpenMode, read_small, replace_small};
 use keylane_broker::folder::checked::{self, Kind};
-use keylane_broker::folder::{DataFolder, FreshIds, HostedState, OpenError, StoredTopic};
+use keylane_broker::folder::{
+    DataFolder, FreshIds, HostedState, OpenError, StoredTopic, TopicsFile,
+};
 use keylane_broker::log::TopicPartition;
 use keylane_broker::log::recovery::ProducerReplay;
 use keylane_protocol::identifiers::{
@@ -34,7 +36,7 @@ impl ProducerReplay for NoProducers {
 fn open_as(disk: &SimulatedDisk, broker_id: i32) -> Result<DataFolder, OpenError> {
     let fresh = FreshIds {
         folder_id: FolderId([1; 16]),
-        cluster_id: ClusterId([2; 16]),
+        node_id: 7,
     };
     let disk: Arc<dyn Disk> = Arc::new(disk.clone());
     DataFolder::open(disk, Path::new(ROOT), BrokerId(broker_id), fresh)
@@ -77,6 +79,53 @@ fn restore(disk: &SimulatedDisk, path: &Path, contents: &Bytes) {
     replace_small(disk, folder, &name, contents.clone()).expect("written");
 }
 
+/// Makes room for both partitions of a topic.
+fn host(folder: &mut DataFolder, name: &str) {
+    let StoredTopic { id, name, .. } = topic(name);
+    let partitions = [PartitionIndex(0), PartitionIndex(1)];
+    folder.host(id, &name, &partitions).expect("hosted");
+}
+
+fn hosted(folder: &DataFolder) -> Vec<(&str, HostedState)> {
+    let topics = folder.hosted().iter();
+    topics
+        .map(|topic| (topic.name.as_str(), topic.state))
+        .collect()
+}
+
+const ONE: (&str, HostedState) = ("one", HostedState::Hosted);
+
+/// Makes the folder what a version without controllers left: one topic that it knows, `one`.
+fn make_older(disk: &SimulatedDisk, topics: &TopicsFile) {
+    let mut body = Vec::new();
+    body.extend(1_000u64.to_be_bytes());
+    body.extend([1; 16]);
+    body.extend([9; 16]);
+    body.extend(1i32.to_be_bytes());
+    body.extend(5i32.to_be_bytes());
+    body.push(1);
+    body.extend(1u32.to_be_bytes());
+    body.extend(topic("one").id.0);
+    body.extend(3u32.to_be_bytes());
+    body.extend(b"one");
+    body.push(0);
+    body.extend(2i32.to_be_bytes());
+    let kind = Kind {
+        magic: b"KEYLANEM",
+        version: 1,
+    };
+    for name in MANIFESTS {
+        restore(disk, &file(name), &checked::encode(kind, &body));
+    }
+    restore(disk, &file("topics"), &topics.encode());
+}
+
+fn topics_file(names: &[&str]) -> TopicsFile {
+    TopicsFile {
+        topics: names.iter().map(|name| topic(name)).collect(),
+    }
+}
+
 fn topic(name: &str) -> StoredTopic {
     let mut id = [0; 16];
     id[..name.len()].copy_from_slice(name.as_bytes());
@@ -109,12 +158,12 @@ fn a_folder_is_created_with_those_above_it_and_is_there_after_a_power_cut() {
     for seed in 0..20 {
         let disk = SimulatedDisk::new(seed);
         let mut folder = open(&disk);
-        folder.create_topic(topic("one")).expect("created");
+        host(&mut folder, "one");
         drop(folder);
         disk.restart();
         let folder = open(&disk);
         assert_eq!(folder.incarnations(), 2, "seed {seed}");
-        assert_eq!(folder.topics(), [topic("one")], "seed {seed}");
+        assert_eq!(hosted(&folder), [ONE], "seed {seed}");
     }
 }
 
@@ -157,10 +206,10 @@ fn a_folder_of_a_later_version_is_refused() {
     ] {
         let disk = SimulatedDisk::new(1);
         drop(open(&disk));
-        let later = checked::encode(Kind { magic, version: 2 }, b"of the future");
+        let later = checked::encode(Kind { magic, version: 3 }, b"of the future");
         restore(&disk, &file(name), &later);
         let refusal = refusal(&disk);
-        assert!(matches!(refusal, OpenError::Newer { version: 2, .. }));
+        assert!(matches!(refusal, OpenError::Newer { version: 3, .. }));
         assert!(refusal.to_string().contains(name), "{refusal}");
     }
 }
@@ -187,32 +236,37 @@ fn damage_to_one_manifest_neither_refuses_nor_brings_an_epoch_back() {
     for name in MANIFESTS {
         let disk = SimulatedDisk::new(1);
         let mut folder = open(&disk);
-        folder.create_topic(topic("one")).expect("created");
+        host(&mut folder, "one");
         drop(folder);
         for incarnation in 2..6 {
             assert_eq!(open(&disk).incarnations(), incarnation);
             disk.flip_bit(&file(name), 40, 1);
         }
-        assert_eq!(open(&disk).topics(), [topic("one")]);
+        let known = hosted(&open(&disk)).len();
+        assert!(known <= 1, "an old copy may not know it");
     }
 }
 
 #[test]
-fn a_topic_that_an_old_manifest_does_not_know_is_served_and_can_be_deleted() {
+fn a_topic_that_an_old_manifest_does_not_know_can_be_hosted_again_and_deleted() {
     for damaged in MANIFESTS {
         let disk = SimulatedDisk::new(1);
         let mut folder = open(&disk);
-        folder.create_topic(topic("one")).expect("created");
+        host(&mut folder, "one");
+        let segment = write_segment(&disk, &folder, "one");
         drop(folder);
         disk.flip_bit(&file(damaged), 40, 1);
         let mut folder = open(&disk);
+        // What the manifest may have forgotten is hosted again, with its records.
+        host(&mut folder, "one");
         folder
             .recover(partition("one"), &mut NoProducers)
             .expect("its folder is there");
-        folder.delete_topic(topic("one").id).expect("deleted");
+        assert!(disk.paths().contains(&segment));
+        folder.begin_deletion(topic("one").id).expect("begun");
         drop(folder);
         let folder = open(&disk);
-        assert!(folder.topics().is_empty() && folder.orphans().is_empty());
+        assert!(folder.hosted().is_empty());
         assert!(
             disk.list(&folder.layout().logs())
                 .expect("listed")
@@ -222,19 +276,14 @@ fn a_topic_that_an_old_manifest_does_not_know_is_served_and_can_be_deleted() {
 }
 
 #[test]
-fn without_both_manifests_or_the_topics_a_folder_with_records_is_refused_untouched() {
-    for (names, damage) in [
-        (&MANIFESTS[..], true),
-        (&MANIFESTS[..], false),
-        (&["topics"][..], true),
-        (&["topics"][..], false),
-    ] {
+fn without_both_manifests_a_folder_with_records_is_refused_untouched() {
+    for damage in [true, false] {
         let disk = SimulatedDisk::new(1);
         let mut folder = open(&disk);
-        folder.create_topic(topic("one")).expect("created");
+        host(&mut folder, "one");
         write_segment(&disk, &folder, "one");
         drop(folder);
-        for name in names {
+        for name in MANIFESTS {
             if damage {
                 disk.flip_bit(&file(name), 40, 1);
             } else {
@@ -250,34 +299,88 @@ fn without_both_manifests_or_the_topics_a_folder_with_records_is_refused_untouch
 }
 
 #[test]
-fn records_of_a_topic_that_the_topics_do_not_name_are_kept_and_reported() {
+fn a_folder_without_controllers_offers_its_topics_until_they_are_taken_over() {
+    let disk = SimulatedDisk::new(1);
+    drop(open(&disk));
+    make_older(&disk, &topics_file(&["one", "two"]));
+    for incarnation in 6..8 {
+        let folder = open(&disk);
+        assert_eq!(folder.incarnations(), incarnation);
+        assert_eq!(folder.cluster_id(), ClusterId([9; 16]));
+        assert_eq!((folder.node_id(), folder.acknowledged()), (7, 0));
+        assert_eq!(folder.adoptable(), [topic("one"), topic("two")]);
+        // A manifest that lacks a topic is an old copy.
+        assert_eq!(hosted(&folder), [ONE, ("two", HostedState::Hosted)]);
+        assert_eq!(folder.hosted()[0].partitions.len(), 2);
+    }
+    let mut folder = open(&disk);
+    folder.acknowledge(ClusterId([9; 16])).expect("noted");
+    drop(folder);
+    let folder = open(&disk);
+    assert_eq!((folder.acknowledged(), folder.incarnations()), (8, 9));
+    assert!(folder.adoptable().is_empty() && folder.hosted().len() == 2);
+}
+
+#[test]
+fn an_acknowledgement_survives_damage_to_either_manifest() {
+    for name in MANIFESTS {
+        let disk = SimulatedDisk::new(1);
+        let mut folder = open(&disk);
+        folder.acknowledge(ClusterId([9; 16])).expect("noted");
+        drop(folder);
+        disk.flip_bit(&file(name), 40, 1);
+        let folder = open(&disk);
+        assert_eq!(folder.cluster_id(), ClusterId([9; 16]));
+        assert_eq!(folder.acknowledged(), 1);
+    }
+}
+
+#[test]
+fn a_folder_without_controllers_and_without_its_topics_is_refused_untouched() {
+    for damage in [true, false] {
+        let disk = SimulatedDisk::new(1);
+        drop(open(&disk));
+        make_older(&disk, &topics_file(&["one"]));
+        if damage {
+            disk.flip_bit(&file("topics"), 20, 1);
+        } else {
+            disk.remove(&file("topics")).expect("removed");
+        }
+        let refusal = refusal(&disk);
+        assert!(
+            refusal.to_string().contains("restore the file"),
+            "{refusal}"
+        );
+    }
+}
+
+#[test]
+fn records_that_nobody_claims_are_kept() {
     let disk = SimulatedDisk::new(1);
     let mut folder = open(&disk);
-    let old = read_small(&disk, &file("topics"), 1 << 20).expect("read");
-    folder.create_topic(topic("full")).expect("created");
-    folder.create_topic(topic("empty")).expect("created");
-    let segment = write_segment(&disk, &folder, "full");
+    host(&mut folder, "one");
+    let segment = write_segment(&disk, &folder, "one");
     drop(folder);
-    restore(&disk, &file("topics"), &old);
-    for _ in 0..2 {
-        let folder = open(&disk);
-        let orphans: Vec<_> = folder
-            .orphans()
-            .iter()
-            .map(|orphan| orphan.name.as_str())
-            .collect();
-        assert_eq!(orphans, ["full"]);
-        assert_eq!(folder.orphans()[0].state, HostedState::Hosted);
-        assert!(disk.paths().contains(&segment));
-        assert_eq!(disk.list(&folder.layout().logs()).expect("listed").len(), 1);
-    }
+    make_older(&disk, &topics_file(&["two"]));
+    let expected = [
+        ("one", HostedState::Unclaimed),
+        ("two", HostedState::Hosted),
+    ];
+    assert_eq!(hosted(&open(&disk)), expected);
+    let mut folder = open(&disk);
+    folder.acknowledge(ClusterId([9; 16])).expect("noted");
+    folder.keep_unclaimed(topic("two").id).expect("noted");
+    drop(folder);
+    let expected = expected.map(|(name, _)| (name, HostedState::Unclaimed));
+    assert_eq!(hosted(&open(&disk)), expected);
+    assert!(disk.paths().contains(&segment));
 }
 
 #[test]
 fn a_missing_partition_is_an_error_and_is_not_created() {
     let disk = SimulatedDisk::new(1);
     let mut folder = open(&disk);
-    folder.create_topic(topic("one")).expect("created");
+    host(&mut folder, "one");
     let path = folder.layout().partition(partition("one"));
     drop(folder);
     disk.remove_folder(&path).expect("removed");
@@ -295,16 +398,16 @@ fn the_folder_of_this_machine_is_locked_and_made_like_the_simulated() {
     let root = temporary.path().join("a/b/data");
     let fresh = FreshIds {
         folder_id: FolderId([1; 16]),
-        cluster_id: ClusterId([2; 16]),
+        node_id: 7,
     };
     let open = || DataFolder::open(Arc::new(RealDisk), &root, BrokerId(1), fresh);
     let mut folder = open().expect("opened");
-    folder.create_topic(topic("one")).expect("created");
+    host(&mut folder, "one");
     assert!(matches!(open().map(|_| ()), Err(OpenError::Locked { .. })));
     drop(folder);
     let mut folder = open().expect("opened");
-    assert_eq!(folder.topics(), [topic("one")]);
-    folder.delete_topic(topic("one").id).expect("deleted");
+    assert_eq!(hosted(&folder), [ONE]);
+    folder.begin_deletion(topic("one").id).expect("begun");
     folder.remove_deleted(topic("one").id).expect("removed");
     assert!(
         RealDisk
@@ -326,19 +429,23 @@ proptest! {
     #[test]
     fn a_sound_file_that_says_anything_is_refused_without_panic(
         body in prop::collection::vec(any::<u8>(), 0..300),
+        version in 1u32..3,
         is_manifest in any::<bool>(),
     ) {
         let disk = SimulatedDisk::new(1);
         let mut folder = open(&disk);
-        folder.create_topic(topic("one")).expect("created");
+        host(&mut folder, "one");
         drop(folder);
-        let (names, magic) = match is_manifest {
-            true => (&MANIFESTS[..], b"KEYLANEM"),
-            false => (&["topics"][..], b"KEYLANET"),
-        };
-        for name in names {
+        if is_manifest {
+            let magic = b"KEYLANEM";
+            for name in MANIFESTS {
+                restore(&disk, &file(name), &checked::encode(Kind { magic, version }, &body));
+            }
+        } else {
+            make_older(&disk, &topics_file(&["one"]));
+            let magic = b"KEYLANET";
             let contents = checked::encode(Kind { magic, version: 1 }, &body);
-            restore(&disk, &file(name), &contents);
+            restore(&disk, &file("topics"), &contents);
         }
         let is_damaged = matches!(refusal(&disk), OpenError::Damaged { .. });
         prop_assert!(is_damaged);

@@ -131,7 +131,10 @@ fn a_damaged_batch_is_an_error_and_the_others_are_served() {
     let segment = disk
         .paths()
         .into_iter()
-        .find(|path| path.extension().is_some_and(|extension| extension == "log"))
+        .find(|path| {
+            let is_log = path.extension().is_some_and(|extension| extension == "log");
+            is_log && path.iter().any(|folder| folder == "logs")
+        })
         .expect("a segment");
     let size = u64::try_from(batch(&["second"]).len()).expect("short");
     let second = u64::try_from(batch(&["first"]).len()).expect("short");

@@ -367,7 +367,7 @@ fn topics_that_cannot_be_are_refused_in_words() {
         (
             topic("c", 1, 3),
             ErrorCode::InvalidReplicationFactor,
-            "one broker",
+            "not replicated",
         ),
         (
             with_config("retention.ms", "5"),

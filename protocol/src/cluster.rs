@@ -17,7 +17,7 @@ pub use image::{ApplyError, ClusterImage};
 pub use node::{BrokerImage, Endpoint, RouterImage};
 pub use record::{
     BrokerFenceChanged, BrokerRegistered, ClusterFounded, EpochsUsed, MetadataRecord,
-    PartitionChanged, ProducerIdsHandedOut, RecordsError, RouterRegistered, RouterRemoved,
-    TopicConfigured, TopicCreated, TopicDeleted, decode_records, encode_records,
+    PartitionChanged, RecordsError, RouterRegistered, RouterRemoved, TopicConfigured, TopicCreated,
+    TopicDeleted, decode_records, encode_records,
 };
 pub use topic::{PartitionImage, TopicImage};

@@ -4,6 +4,8 @@ use std::io;
 use std::net::SocketAddr;
 
 use crate::config::InvalidConfig;
+use crate::controller::raft;
+use crate::controller::raft::store::StoreError;
 use crate::disk::DiskError;
 use crate::folder::OpenError;
 use crate::partitions::RecoverError;
@@ -36,10 +38,23 @@ pub enum StartError {
     /// What lies in the data folder cannot be served.
     #[error(transparent)]
     Recover(#[from] RecoverError),
+    /// What the folder holds of the controllers cannot be used.
+    #[error(transparent)]
+    Controller(#[from] StoreError),
+    /// This voter could not be started.
+    #[error(transparent)]
+    Quorum(#[from] raft::StartError),
+    /// The cluster refuses the broker, or it could not become a member.
+    #[error("the broker cannot take part in its cluster: {reason}")]
+    Refused {
+        /// Why, and what to do.
+        reason: String,
+    },
     /// A thread could not be started.
     #[error("cannot start a thread: {source}")]
     Thread {
         /// Why.
+        #[from]
         source: io::Error,
     },
 }

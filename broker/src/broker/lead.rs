@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::folder::DataFolder;
@@ -49,15 +50,17 @@ pub(super) struct Lead {
     pub broker: Arc<BrokerState>,
     pub handovers: Vec<mpsc::Sender<Handover>>,
     pub closing: Closing,
+    /// Cancelled when this broker takes part in its cluster.
+    pub joined: CancellationToken,
 }
 
 impl Lead {
-    /// Gives the partitions to their shards, accepts connections, and ends the broker in order when it is stopped.
-    pub(super) async fn run(self, listener: TcpListener, partitions: Vec<Partition>) {
+    /// Accepts connections once the broker takes part in its cluster, and ends it in order when it is stopped.
+    pub(super) async fn run(self, listener: TcpListener) {
         let broker = &self.broker;
-        for partition in partitions {
-            let shard = &broker.shards[broker.shard_of(partition.id())];
-            let _ = shard.send(ShardRequest::Open(Box::new(partition))).await;
+        tokio::select! {
+            () = self.joined.cancelled() => {}
+            () = broker.stopping.cancelled() => {}
         }
         let listener = match tokio::net::TcpListener::from_std(listener) {
             Ok(listener) => listener,

@@ -5,20 +5,17 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use keylane_protocol::offset::LeaderEpoch;
-
 use super::error::StartError;
 use crate::config::BrokerConfig;
+use crate::controller::raft::store::{Store, StoreSettings};
 use crate::disk::Disk;
 use crate::entropy::IdSource;
 use crate::folder::{DataFolder, OpenError};
 use crate::limits::Limits;
 use crate::log::space::SpaceBudget;
-use crate::partition::Partition;
 use crate::partition::producer_state::ProducerLimits;
-use crate::partitions::PartitionMaker;
+use crate::partitions::{PartitionMaker, RecoveredLogs};
 use crate::threads;
-use crate::topics::TopicsImage;
 
 pub(super) fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
     let bind = || {
@@ -36,8 +33,9 @@ pub(super) fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), S
 /// A data folder that was opened and recovered.
 pub(super) struct Opened {
     pub folder: DataFolder,
-    pub image: TopicsImage,
-    pub partitions: Vec<Partition>,
+    /// What the folder holds of the controllers.
+    pub store: Store,
+    pub recovered: RecoveredLogs,
     pub maker: PartitionMaker,
     pub ids: IdSource,
 }
@@ -47,6 +45,7 @@ impl Opened {
         let root = &config.data_folder;
         let mut ids = IdSource::from_system();
         let folder = DataFolder::open(Arc::clone(disk), root, config.id, ids.folder_ids())?;
+        let store = Store::open(disk, root, folder.node_id(), StoreSettings::default())?;
         let space = disk.space(root).map_err(|source| OpenError::Disk {
             folder: root.clone(),
             source,
@@ -56,15 +55,14 @@ impl Opened {
                 0 => threads::default_runtimes(),
                 count => count,
             },
-            leader_epoch: LeaderEpoch(folder.incarnations()),
             producer_limits: producer_limits(&config.limits),
             space: Arc::new(SpaceBudget::new(config.space_reserve_bytes, space)),
         };
-        let (image, partitions) = maker.recover(&folder, &config.topic_defaults)?;
+        let recovered = maker.recover(&folder)?;
         Ok(Self {
             folder,
-            image,
-            partitions,
+            store,
+            recovered,
             maker,
             ids,
         })

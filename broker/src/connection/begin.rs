@@ -4,6 +4,7 @@
 //! it did. Nothing is answered here: what is refused ends the connection after the answers before it have left.
 
 use bytes::Bytes;
+use bytestring::ByteString;
 use keylane_protocol::api::ApiKey;
 use keylane_protocol::frame::decode_request_body;
 use keylane_protocol::header::{RequestHeader, UnsupportedRequest};
@@ -48,6 +49,7 @@ pub(super) enum Begun {
         api: ApiKey,
         version: i16,
         correlation_id: i32,
+        client_id: Option<ByteString>,
         body: Decoder,
     },
     /// ApiVersions in a version that is not known; the body is not touched.
@@ -89,6 +91,7 @@ pub(super) async fn begin(connection: &Connection, frame: Bytes) -> Result<Begun
             api,
             version,
             correlation_id,
+            client_id: header.client_id,
             body,
         });
     }

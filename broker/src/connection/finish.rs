@@ -1,6 +1,7 @@
 //! The second half of a request: wait for its outcome, or serve it, and build the answer's frame.
 
 use bytes::Bytes;
+use bytestring::ByteString;
 use keylane_protocol::api::ApiKey;
 use keylane_protocol::frame::{
     decode_request_body, response_frame, unsupported_api_versions_frame,
@@ -19,6 +20,7 @@ use tokio::sync::watch;
 use super::begin::{Begun, RefusedRequest, check_items};
 use super::{Connection, ConnectionError, Held};
 use crate::handler::fetch::Parking;
+use crate::handler::topic_changes::Asker;
 use crate::handler::{
     api_versions, cluster, describe_configs, fetch, find_coordinator, init_producer_id,
     list_offsets, metadata, topic_changes,
@@ -70,12 +72,14 @@ pub(super) async fn finish(
             api,
             version,
             correlation_id,
+            client_id,
             body,
         } => {
             let exchange = Exchange {
                 connection,
                 version,
                 correlation_id,
+                client_id,
             };
             if api == ApiKey::Fetch {
                 return exchange.fetch(body, sequence, last_other).await;
@@ -90,6 +94,7 @@ struct Exchange<'a> {
     connection: &'a Connection,
     version: i16,
     correlation_id: i32,
+    client_id: Option<ByteString>,
 }
 
 impl Exchange<'_> {
@@ -104,7 +109,7 @@ impl Exchange<'_> {
             ApiKey::Metadata => {
                 let request: MetadataRequest = self.decode(body)?;
                 check_items(request.topics.as_ref().map_or(0, Vec::len))?;
-                let failed = topic_changes::create_missing(broker, &request).await;
+                let failed = topic_changes::create_missing(broker, &self.asker(), &request).await;
                 let image = broker.topics.load();
                 let mut response = metadata::answer(&request, self.version, &identity(), &image);
                 topic_changes::mark_failed(&mut response, &failed);
@@ -119,12 +124,18 @@ impl Exchange<'_> {
             ApiKey::CreateTopics => {
                 let request: CreateTopicsRequest = self.decode(body)?;
                 check_items(request.topics.len())?;
-                self.answer(&topic_changes::create(broker, request).await)
+                let asker = self.asker();
+                self.answer(
+                    &topic_changes::create_topics(broker, &asker, request, self.version).await,
+                )
             }
             ApiKey::DeleteTopics => {
                 let request: DeleteTopicsRequest = self.decode(body)?;
                 check_items(request.topics.len() + request.topic_names.len())?;
-                self.answer(&topic_changes::delete(broker, request, self.version).await)
+                let asker = self.asker();
+                self.answer(
+                    &topic_changes::delete_topics(broker, &asker, request, self.version).await,
+                )
             }
             ApiKey::FindCoordinator => {
                 let _: FindCoordinatorRequest = self.decode(body)?;
@@ -142,9 +153,17 @@ impl Exchange<'_> {
             }
             ApiKey::DescribeCluster => {
                 let request = self.decode(body)?;
-                self.answer(&cluster::answer(&request, &identity()))
+                let image = broker.topics.load();
+                self.answer(&cluster::answer(&request, &identity(), image.cluster()))
             }
             ApiKey::Produce | ApiKey::Fetch => unreachable!("served by the caller"),
+        }
+    }
+
+    fn asker(&self) -> Asker {
+        Asker {
+            client_id: self.client_id.clone(),
+            client_host: self.connection.peer.ip().to_string().into(),
         }
     }
 

@@ -56,6 +56,11 @@ pub fn encode(kind: Kind, body: &[u8]) -> Bytes {
 /// # Errors
 /// When the file is not sound or of a later version.
 pub fn decode(kind: Kind, contents: &Bytes) -> Result<Bytes, Unsound> {
+    decode_version(kind, contents).map(|(_, body)| body)
+}
+
+/// Returns the version and the body of a file that earlier versions wrote differently.
+pub(super) fn decode_version(kind: Kind, contents: &Bytes) -> Result<(u32, Bytes), Unsound> {
     if contents.len() < FRAME_BYTES || !contents.starts_with(kind.magic) {
         return Err(Unsound::Damaged);
     }
@@ -72,7 +77,7 @@ pub fn decode(kind: Kind, contents: &Bytes) -> Result<Bytes, Unsound> {
     if version > kind.version {
         return Err(Unsound::Newer { version });
     }
-    Ok(fields.slice(..length))
+    Ok((version, fields.slice(..length)))
 }
 
 /// Takes a text with a 32-bit length; `None` if it is cut short or not UTF-8.

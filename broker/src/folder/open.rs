@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use keylane_protocol::identifiers::BrokerId;
+use keylane_protocol::identifiers::{BrokerId, ClusterId};
 
 use super::checked::{CHECKED_FILE_BYTES_MAX, Unsound};
 use super::layout::Layout;
@@ -15,7 +15,7 @@ use super::topics_file::TopicsFile;
 use super::{
     DataFolder, FreshIds, LOCK_NAME, LOGS_NAME, MANIFEST_NAMES, TOPICS_NAME, write_manifest,
 };
-use crate::disk::{Disk, DiskError, read_small, replace_small};
+use crate::disk::{Disk, DiskError, read_small};
 
 /// A folder that is being opened.
 struct Opening<'a> {
@@ -57,12 +57,15 @@ pub(super) fn open(
             expected: broker_id,
         });
     }
-    let topics = opening.topics()?;
+    let adoptable = opening.topics(manifest.node_id == 0)?;
     let was_clean = manifest.is_clean;
     manifest.incarnations += 1;
     manifest.is_clean = false;
+    if manifest.node_id == 0 {
+        manifest.node_id = fresh.node_id;
+    }
     let mut begin = || {
-        // Into both copies: damage to one of them later must not bring an epoch back that was used.
+        // Into both copies: damage to one of them later must not bring an incarnation back that was used.
         for _ in MANIFEST_NAMES {
             manifest.sequence += 1;
             write_manifest(opening.disk, root, &manifest)?;
@@ -73,17 +76,16 @@ pub(super) fn open(
             disk: opening.disk,
             layout: &opening.layout,
         };
-        settling.settle(&mut manifest, &topics)
+        settling.settle(&mut manifest, adoptable.as_ref())
     };
-    let orphans = begin().map_err(opening.failed())?;
+    begin().map_err(opening.failed())?;
     let layout = opening.layout;
     Ok(DataFolder {
         disk,
         layout,
         manifest,
-        topics,
+        adoptable,
         was_clean,
-        orphans,
         _lock: lock,
     })
 }
@@ -181,19 +183,16 @@ impl Opening<'_> {
         self.check_is_empty()?;
         let steps = || {
             self.disk.create_folder(&self.layout.logs())?;
-            replace_small(
-                self.disk,
-                self.root,
-                TOPICS_NAME,
-                TopicsFile::default().encode(),
-            )?;
+            self.disk.sync_folder(self.root)?;
             self.disk.sync_folder(parent(self.root))?;
             let manifest = Manifest {
                 sequence: 0,
                 folder_id: fresh.folder_id,
-                cluster_id: fresh.cluster_id,
+                cluster_id: ClusterId::default(),
                 broker_id,
+                node_id: fresh.node_id,
                 incarnations: 0,
+                acknowledged: 0,
                 is_clean: true,
                 topics: Vec::new(),
             };
@@ -204,6 +203,7 @@ impl Opening<'_> {
     }
 
     fn check_is_empty(&self) -> Result<(), OpenError> {
+        // Of a folder that an earlier version began to make.
         let temporary = format!("{TOPICS_NAME}.new");
         let own = [
             LOCK_NAME,
@@ -227,10 +227,14 @@ impl Opening<'_> {
         }
     }
 
-    fn topics(&self) -> Result<TopicsFile, OpenError> {
-        let contents = self
-            .read(TOPICS_NAME)?
-            .ok_or_else(|| self.unsound(TOPICS_NAME, Unsound::Damaged))?;
-        TopicsFile::decode(&contents).map_err(|unsound| self.unsound(TOPICS_NAME, unsound))
+    /// Returns the topics of a folder from before there were controllers, as long as these have not taken them over.
+    fn topics(&self, must_exist: bool) -> Result<Option<TopicsFile>, OpenError> {
+        match self.read(TOPICS_NAME)? {
+            Some(contents) => TopicsFile::decode(&contents)
+                .map(Some)
+                .map_err(|unsound| self.unsound(TOPICS_NAME, unsound)),
+            None if must_exist => Err(self.unsound(TOPICS_NAME, Unsound::Damaged)),
+            None => Ok(None),
+        }
     }
 }

@@ -1,15 +1,15 @@
-//! What a crash between manifest and topics file left undone is finished or taken back. The topics file decides; records
-//! that it does not know are kept.
+//! What a crash left undone is finished or taken back, when a folder is opened. Records that nobody claims are kept.
 
 use std::collections::BTreeSet;
 
-use keylane_protocol::identifiers::TopicId;
+use keylane_protocol::identifiers::{PartitionIndex, TopicId};
 
 use super::layout::{Layout, parse_segment_name};
 use super::manifest::{HostedState, HostedTopic, Manifest};
 use super::topics_file::TopicsFile;
 use super::{remove_topic_files, write_manifest};
 use crate::disk::{Disk, DiskError, OpenMode};
+use crate::log::TopicPartition;
 
 /// A locked folder.
 pub(super) struct Settling<'a> {
@@ -18,80 +18,102 @@ pub(super) struct Settling<'a> {
 }
 
 impl Settling<'_> {
-    /// Finishes or takes back what a crash interrupted; returns topics whose records nobody claims.
+    /// Finishes or takes back what a crash interrupted.
     pub(super) fn settle(
         &self,
         manifest: &mut Manifest,
+        topics: Option<&TopicsFile>,
+    ) -> Result<(), DiskError> {
+        let before = manifest.topics.clone();
+        if let Some(topics) = topics {
+            self.heed_topics_file(manifest, topics)?;
+        }
+        for topic in &manifest.topics {
+            if topic.state == HostedState::Deleting {
+                remove_topic_files(self.disk, self.layout, topic.id)?;
+            }
+        }
+        manifest
+            .topics
+            .retain(|topic| topic.state != HostedState::Deleting);
+        self.remove_unfinished(manifest)?;
+        if manifest.topics != before {
+            manifest.sequence += 1;
+            write_manifest(self.disk, self.layout.root(), manifest)?;
+        }
+        Ok(())
+    }
+
+    /// Before there were controllers, the topics file decided what exists; what it does not know and has no records is
+    /// to be deleted.
+    fn heed_topics_file(
+        &self,
+        manifest: &mut Manifest,
         topics: &TopicsFile,
-    ) -> Result<Vec<HostedTopic>, DiskError> {
-        let mut orphans = Vec::new();
-        let mut kept = Vec::new();
-        let mut has_changed = false;
-        let hosted: BTreeSet<TopicId> = manifest.topics.iter().map(|topic| topic.id).collect();
+    ) -> Result<(), DiskError> {
         let existing: BTreeSet<TopicId> = topics.topics.iter().map(|topic| topic.id).collect();
         // A manifest that lost a topic is an old copy beside a damaged newer one.
         for topic in &topics.topics {
-            if !hosted.contains(&topic.id) {
+            if manifest.topics.iter().all(|hosted| hosted.id != topic.id) {
                 manifest.topics.push(HostedTopic {
                     id: topic.id,
                     name: topic.name.clone(),
                     state: HostedState::Hosted,
-                    partition_count: topic.partition_count,
+                    partitions: (0..topic.partition_count).map(PartitionIndex).collect(),
                 });
-                has_changed = true;
             }
         }
-        for mut hosted in std::mem::take(&mut manifest.topics) {
-            match (hosted.state, existing.contains(&hosted.id)) {
-                (HostedState::Hosted, true) => kept.push(hosted),
-                (HostedState::Deleting, true) => {
-                    hosted.state = HostedState::Hosted;
-                    has_changed = true;
-                    kept.push(hosted);
-                }
-                (HostedState::Hosted, false) if self.has_records(&hosted)? => {
-                    orphans.push(hosted.clone());
-                    kept.push(hosted);
-                }
-                (_, false) => {
-                    remove_topic_files(self.disk, self.layout, hosted.id)?;
-                    has_changed = true;
-                }
+        for hosted in &mut manifest.topics {
+            if existing.contains(&hosted.id) {
+                hosted.state = HostedState::Hosted;
+            } else if hosted.state != HostedState::Deleting && self.has_records(hosted)? {
+                hosted.state = HostedState::Unclaimed;
+            } else {
+                hosted.state = HostedState::Deleting;
             }
         }
-        manifest.topics = kept;
-        self.remove_unfinished(manifest)?;
-        if has_changed {
-            manifest.sequence += 1;
-            write_manifest(self.disk, self.layout.root(), manifest)?;
-        }
-        Ok(orphans)
+        Ok(())
     }
 
-    /// Removes empty folders of topics whose creation did not get as far as the manifest.
+    /// Removes empty folders of partitions whose creation did not get as far as the manifest.
     fn remove_unfinished(&self, manifest: &Manifest) -> Result<(), DiskError> {
-        let hosted: BTreeSet<_> = manifest
-            .topics
+        let mut hosted = BTreeSet::new();
+        for topic in &manifest.topics {
+            hosted.insert(self.layout.topic(topic.id));
+            hosted.extend(topic.partitions.iter().map(|&partition| {
+                let topic_id = topic.id;
+                self.layout.partition(TopicPartition {
+                    topic_id,
+                    partition,
+                })
+            }));
+        }
+        let logs = self.layout.logs();
+        for topic in self
+            .disk
+            .list(&logs)?
             .iter()
-            .map(|topic| self.layout.topic(topic.id))
-            .collect();
-        for entry in self.disk.list(&self.layout.logs())? {
-            let folder = self.layout.logs().join(&entry.name);
-            if hosted.contains(&folder) || !entry.is_folder {
-                continue;
-            }
-            let partitions = self.disk.list(&folder)?;
-            let mut is_empty = true;
-            for partition in &partitions {
-                is_empty &= partition.is_folder
-                    && self.disk.list(&folder.join(&partition.name))?.is_empty();
+            .filter(|entry| entry.is_folder)
+        {
+            let folder = logs.join(&topic.name);
+            let mut is_empty = !hosted.contains(&folder);
+            let mut has_changed = false;
+            for partition in self.disk.list(&folder)? {
+                let path = folder.join(&partition.name);
+                let is_unfinished = partition.is_folder
+                    && !hosted.contains(&path)
+                    && self.disk.list(&path)?.is_empty();
+                if is_unfinished {
+                    self.disk.remove_folder(&path)?;
+                    has_changed = true;
+                }
+                is_empty &= is_unfinished;
             }
             if is_empty {
-                for partition in partitions {
-                    self.disk.remove_folder(&folder.join(partition.name))?;
-                }
                 self.disk.remove_folder(&folder)?;
-                self.disk.sync_folder(&self.layout.logs())?;
+                self.disk.sync_folder(&logs)?;
+            } else if has_changed {
+                self.disk.sync_folder(&folder)?;
             }
         }
         Ok(())

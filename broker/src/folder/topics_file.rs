@@ -1,4 +1,4 @@
-//! The topics of the cluster, until a controller keeps them: written anew and renamed with every change.
+//! The topics of a folder from before there were controllers, which take them over and then remove the file.
 //!
 //! ```text
 //! body: unused u64 (0) · topic count u32
@@ -39,7 +39,9 @@ pub struct TopicsFile {
 }
 
 impl TopicsFile {
-    pub(super) fn encode(&self) -> Bytes {
+    /// Returns the file as earlier versions wrote it.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
         let mut body = BytesMut::new();
         body.put_u64(UNUSED);
         body.put_u32(u32::try_from(self.topics.len()).expect("topics are bounded"));

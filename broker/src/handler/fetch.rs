@@ -28,7 +28,7 @@ use crate::partition::tail::ReadLimit;
 use crate::partition::waiting::ConnectionId;
 use crate::server::BrokerState;
 use crate::shard::request::{ReadOutcome, ReadPart, ReadRequest, ShardRequest, Watch};
-use crate::topics::Topic;
+use crate::topics::{NotLed, Topic};
 
 /// The first version that names topics by id.
 const VERSION_BY_ID: i16 = 13;
@@ -179,10 +179,13 @@ impl<'a> Fetch<'a> {
         let mut partitions = Vec::with_capacity(asked.partitions.len());
         for (place, part) in asked.partitions.iter().enumerate() {
             let error_code = match known {
-                Some(topic) if topic.has(part.partition) => {
-                    self.plan_part((topic_place, place), topic, part);
-                    ErrorCode::None
-                }
+                Some(topic) => match topic.check_leader(part.partition, self.broker.config.id) {
+                    Ok(()) => {
+                        self.plan_part((topic_place, place), topic, part);
+                        ErrorCode::None
+                    }
+                    Err(error) => not_led_code(error),
+                },
                 None if asked.topic_id != TopicId::ZERO => ErrorCode::UnknownTopicId,
                 _ => ErrorCode::UnknownTopicOrPartition,
             };
@@ -359,10 +362,19 @@ fn part_response(
     }
 }
 
+/// Returns the code for a partition that this broker does not lead.
+pub(crate) fn not_led_code(error: NotLed) -> ErrorCode {
+    match error {
+        NotLed::Unknown => ErrorCode::UnknownTopicOrPartition,
+        NotLed::Elsewhere => ErrorCode::NotLeaderOrFollower,
+    }
+}
+
 /// Returns the code of a failed read.
 pub(crate) fn read_error_code(error: &ReadError) -> ErrorCode {
     match error {
         ReadError::Gone => ErrorCode::UnknownTopicOrPartition,
+        ReadError::NotLeader => ErrorCode::NotLeaderOrFollower,
         ReadError::OffsetOutOfRange => ErrorCode::OffsetOutOfRange,
         ReadError::FencedLeaderEpoch => ErrorCode::FencedLeaderEpoch,
         ReadError::UnknownLeaderEpoch => ErrorCode::UnknownLeaderEpoch,

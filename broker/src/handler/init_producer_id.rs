@@ -1,46 +1,46 @@
 //! InitProducerId: ids for idempotent producers (KIP-98). Transactions do not exist yet, and are refused.
 //!
 //! As in Kafka, a producer without transactional id always gets a new id, even if it names one it has: to raise the
-//! epoch of an id on somebody's word would let anybody fence anybody. Ids are unique across restarts because the number
-//! of starts of the data folder is part of them; they stay below 2^62, where the ids of routed producers begin.
+//! epoch of an id on somebody's word would let anybody fence anybody. Ids are unique in the cluster because the broker's
+//! epoch, which no other registration gets, is part of them; they stay below 2^62, where those of routed producers begin.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use keylane_protocol::error_code::ErrorCode;
 use keylane_protocol::identifiers::ProducerId;
 use keylane_protocol::message::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
-use keylane_protocol::offset::ProducerEpoch;
+use keylane_protocol::offset::{BrokerEpoch, ProducerEpoch};
 use tracing::debug;
 
-/// The ids of one start of the broker.
-#[derive(Debug)]
+/// The ids of one registration of the broker.
+#[derive(Debug, Default)]
 pub(crate) struct ProducerIds {
-    /// How often the data folder has been started, at least 1 and below 2^30.
-    incarnation: i32,
+    /// The registration's epoch, at least 1 and below 2^30; none before it.
+    epoch: OnceLock<i64>,
     given: AtomicU32,
 }
 
 impl ProducerIds {
-    const INCARNATION_END: i32 = 1 << 30;
+    const EPOCH_END: i64 = 1 << 30;
 
-    pub(crate) fn new(incarnation: i32) -> Self {
-        assert!((1..Self::INCARNATION_END).contains(&incarnation));
-        Self {
-            incarnation,
-            given: AtomicU32::new(0),
+    /// Begins to give the ids of a registration.
+    pub(crate) fn begin(&self, epoch: BrokerEpoch) {
+        // After a billion registrations there are no ids left, and none are given.
+        if (1..Self::EPOCH_END).contains(&epoch.0) {
+            let _ = self.epoch.set(epoch.0);
         }
     }
 
     /// Returns an id that nobody else has; `None` after four billion.
     fn next(&self) -> Option<ProducerId> {
+        let epoch = self.epoch.get()?;
         let next = |given: u32| given.checked_add(1);
         let number = self
             .given
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, next)
             .ok()?;
-        Some(ProducerId(
-            i64::from(self.incarnation) << 32 | i64::from(number),
-        ))
+        Some(ProducerId(epoch << 32 | i64::from(number)))
     }
 }
 
@@ -86,11 +86,23 @@ mod tests {
         answer(&request, ids)
     }
 
+    fn ids(epoch: i64) -> ProducerIds {
+        let ids = ProducerIds::default();
+        ids.begin(BrokerEpoch(epoch));
+        ids
+    }
+
     #[test]
-    fn ids_differ_within_and_across_starts() {
+    fn without_a_registration_there_are_no_ids() {
+        let code = ask(&ProducerIds::default(), -1, -1).error_code;
+        assert!(!code.is_none());
+    }
+
+    #[test]
+    fn ids_differ_within_and_across_registrations() {
         let mut seen = BTreeSet::new();
-        for incarnation in 1..4 {
-            let ids = ProducerIds::new(incarnation);
+        for epoch in 1..4 {
+            let ids = ids(epoch);
             for _ in 0..100 {
                 let answer = ask(&ids, -1, -1);
                 assert_eq!(answer.error_code, ErrorCode::None);
@@ -102,7 +114,7 @@ mod tests {
 
     #[test]
     fn naming_an_id_gives_a_new_one_and_half_a_name_is_refused() {
-        let ids = ProducerIds::new(1);
+        let ids = ids(1);
         let first = ask(&ids, -1, -1).producer_id;
         let second = ask(&ids, first.0, 0);
         assert_ne!(second.producer_id, first);
@@ -116,7 +128,7 @@ mod tests {
             transactional_id: Some("t".into()),
             ..InitProducerIdRequest::default()
         };
-        let code = answer(&request, &ProducerIds::new(1)).error_code;
+        let code = answer(&request, &ids(1)).error_code;
         assert!(!code.is_none() && !code.is_retriable());
     }
 }

@@ -13,11 +13,12 @@ use keylane_protocol::message::list_offsets::{
 use keylane_protocol::offset::LeaderEpoch;
 use tokio::sync::oneshot;
 
-use super::fetch::read_error_code;
+use super::fetch::{not_led_code, read_error_code};
 use crate::log::TopicPartition;
 use crate::partition::read::{FoundOffset, OffsetQuery, OffsetSearch, ReadError};
 use crate::server::BrokerState;
 use crate::shard::request::{FindOutcome, FindPart, FindRequest, ShardRequest};
+use crate::topics::NotLed;
 
 /// The first version that tells the epoch of what was found (KIP-320).
 const VERSION_LEADER_EPOCH: i16 = 4;
@@ -68,9 +69,13 @@ fn plan(
         let mut partitions = Vec::with_capacity(asked.partitions.len());
         for (place, part) in asked.partitions.iter().enumerate() {
             let planned = known
-                .filter(|topic| topic.has(part.partition_index))
-                .ok_or(ErrorCode::UnknownTopicOrPartition)
-                .and_then(|topic| Ok((topic.id, query(request, part, version)?)));
+                .ok_or(NotLed::Unknown)
+                .and_then(|topic| {
+                    topic.check_leader(part.partition_index, broker.config.id)?;
+                    Ok(topic.id)
+                })
+                .map_err(not_led_code)
+                .and_then(|topic| Ok((topic, query(request, part, version)?)));
             let error_code = match planned {
                 Ok((topic, query)) => {
                     let partition = TopicPartition {

@@ -5,14 +5,15 @@
 
 use ahash::AHashSet;
 use bytestring::ByteString;
+use keylane_protocol::cluster::PartitionImage;
 use keylane_protocol::error_code::ErrorCode;
-use keylane_protocol::identifiers::{PartitionIndex, TopicId, TopicName};
+use keylane_protocol::identifiers::{BrokerId, PartitionIndex, TopicId, TopicName};
 use keylane_protocol::message::metadata::{
     MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker,
     MetadataResponsePartition, MetadataResponseTopic,
 };
 
-use super::cluster::Identity;
+use super::cluster::{Identity, Node, nodes};
 use crate::topics::{Topic, TopicsImage};
 
 /// The first version in which an answer may leave out the name; a question may from version 10 on.
@@ -47,8 +48,10 @@ pub(crate) fn answer(
         None => true,
         Some(topics) => version == 0 && topics.is_empty(),
     };
+    let mut nodes = nodes(image.cluster(), identity);
+    nodes.retain(|node| !node.is_fenced);
     let topics: Vec<MetadataResponseTopic> = if all_asked {
-        image.topics().map(|topic| found(topic, identity)).collect()
+        image.topics().map(|topic| found(topic, &nodes)).collect()
     } else {
         // Each once: a short name repeated could stand for a topic of many partitions. Beside a name the id says nothing.
         let mut seen = AHashSet::new();
@@ -59,16 +62,19 @@ pub(crate) fn answer(
         let asked = request.topics.iter().flatten();
         asked
             .filter(|topic| seen.insert(key(topic)))
-            .map(|topic| one(topic, version, identity, image))
+            .map(|topic| one(topic, version, &nodes, image))
             .collect()
     };
     MetadataResponse {
-        brokers: vec![MetadataResponseBroker {
-            node_id: identity.broker_id,
-            host: identity.host.clone(),
-            port: i32::from(identity.port),
-            rack: None,
-        }],
+        brokers: nodes
+            .into_iter()
+            .map(|node| MetadataResponseBroker {
+                node_id: node.id,
+                host: node.host,
+                port: node.port,
+                rack: node.rack,
+            })
+            .collect(),
         cluster_id: Some(identity.cluster_id.clone()),
         controller_id: identity.broker_id,
         topics,
@@ -79,16 +85,16 @@ pub(crate) fn answer(
 fn one(
     asked: &MetadataRequestTopic,
     version: i16,
-    identity: &Identity,
+    nodes: &[Node],
     image: &TopicsImage,
 ) -> MetadataResponseTopic {
     match &asked.name {
         Some(name) => match image.named(name) {
-            Some(topic) => found(topic, identity),
+            Some(topic) => found(topic, nodes),
             None => not_found(Some(name.clone()), TopicId::ZERO, missing_name(name)),
         },
         None => match image.with_id(asked.topic_id) {
-            Some(topic) => found(topic, identity),
+            Some(topic) => found(topic, nodes),
             None => {
                 let name = (version < VERSION_WITHOUT_NAME).then(ByteString::new);
                 not_found(name, asked.topic_id, ErrorCode::UnknownTopicId)
@@ -117,22 +123,40 @@ fn not_found(
     }
 }
 
-fn found(topic: &Topic, identity: &Identity) -> MetadataResponseTopic {
-    let partition = |index| MetadataResponsePartition {
-        error_code: ErrorCode::None,
-        partition_index: PartitionIndex(index),
-        leader_id: identity.broker_id,
-        leader_epoch: identity.leader_epoch,
-        replica_nodes: vec![identity.broker_id],
-        isr_nodes: vec![identity.broker_id],
-        offline_replicas: Vec::new(),
-    };
+fn found(topic: &Topic, nodes: &[Node]) -> MetadataResponseTopic {
+    let partitions = topic.partitions();
     MetadataResponseTopic {
         error_code: ErrorCode::None,
         name: Some(ByteString::from(topic.name.as_str())),
         topic_id: topic.id,
         is_internal: false,
-        partitions: (0..topic.partition_count).map(partition).collect(),
+        partitions: partitions
+            .map(|(index, image)| partition(index, image, nodes))
+            .collect(),
         ..MetadataResponseTopic::default()
+    }
+}
+
+fn partition(
+    partition_index: PartitionIndex,
+    image: &PartitionImage,
+    nodes: &[Node],
+) -> MetadataResponsePartition {
+    let takes_part = |id: BrokerId| nodes.iter().any(|node| node.id == id);
+    let leader = image.leader.filter(|&leader| takes_part(leader));
+    MetadataResponsePartition {
+        error_code: match leader {
+            Some(_) => ErrorCode::None,
+            None => ErrorCode::LeaderNotAvailable,
+        },
+        partition_index,
+        leader_id: leader.unwrap_or(BrokerId::NONE),
+        leader_epoch: image.leader_epoch,
+        replica_nodes: image.replicas.clone(),
+        isr_nodes: image.in_sync.clone(),
+        offline_replicas: {
+            let replicas = image.replicas.iter().copied();
+            replicas.filter(|&id| !takes_part(id)).collect()
+        },
     }
 }

@@ -21,12 +21,13 @@ use tokio::sync::oneshot;
 
 use self::check::Fault;
 use super::words;
+use crate::handler::fetch::not_led_code;
 use crate::log::TopicPartition;
 use crate::partition::AppendError;
 use crate::partition::producer_state::Refusal;
 use crate::server::BrokerState;
 use crate::shard::request::{AppendOutcome, AppendRequest, Appended, ShardRequest};
-use crate::topics::Topic;
+use crate::topics::{NotLed, Topic};
 
 /// Where in the response the outcome of a part belongs: topic and partition by their place in the request.
 type Place = (usize, usize);
@@ -155,12 +156,12 @@ impl<'a> Routes<'a> {
         data: ProducePartition,
         place: Place,
     ) -> Result<(), Fault> {
-        let topic = topic.filter(|topic| topic.has(data.index)).ok_or_else(|| {
-            Fault::new(
-                ErrorCode::UnknownTopicOrPartition,
-                "there is no such topic or partition",
-            )
-        })?;
+        let known = topic.ok_or(NotLed::Unknown);
+        let led = known.and_then(|topic| {
+            topic.check_leader(data.index, self.broker.config.id)?;
+            Ok(topic)
+        });
+        let topic = led.map_err(|error| Fault::new(not_led_code(error), error.to_string()))?;
         let partition = TopicPartition {
             topic_id: topic.id,
             partition: data.index,
@@ -253,6 +254,7 @@ fn outcome_response(outcome: AppendOutcome) -> PartitionProduceResponse {
         } => (refusal_code(refusal), log_start_offset),
         AppendError::NoSpace | AppendError::Offline => (ErrorCode::KafkaStorageError, Offset(-1)),
         AppendError::Gone => (ErrorCode::UnknownTopicOrPartition, Offset(-1)),
+        AppendError::NotLeader => (ErrorCode::NotLeaderOrFollower, Offset(-1)),
     };
     PartitionProduceResponse {
         base_offset: Offset(-1),

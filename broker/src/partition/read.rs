@@ -17,6 +17,9 @@ pub enum ReadError {
     /// The partition is not here, or no longer.
     #[error("there is no such topic or partition")]
     Gone,
+    /// Another broker leads the partition, or nobody does.
+    #[error("this broker does not lead the partition")]
+    NotLeader,
     /// The offset lies outside the log.
     #[error("the offset lies outside the log")]
     OffsetOutOfRange,
@@ -157,7 +160,7 @@ impl Partition {
         leader_epoch: LeaderEpoch,
         limit: ReadLimit,
     ) -> Result<PartitionRead, ReadError> {
-        self.check_epoch(leader_epoch)?;
+        self.leading_epoch(leader_epoch)?;
         let log_start_offset = self.log_start_offset();
         if offset < log_start_offset || offset > self.high_watermark {
             return Err(ReadError::OffsetOutOfRange);
@@ -201,7 +204,7 @@ impl Partition {
         query: OffsetQuery,
         leader_epoch: LeaderEpoch,
     ) -> Result<OffsetSearch, ReadError> {
-        self.check_epoch(leader_epoch)?;
+        let leading_epoch = self.leading_epoch(leader_epoch)?;
         let at = |offset, leader_epoch| {
             OffsetSearch::Done(Some(FoundOffset {
                 offset,
@@ -210,7 +213,7 @@ impl Partition {
             }))
         };
         Ok(match query {
-            OffsetQuery::End => at(self.high_watermark, self.setup.leader_epoch),
+            OffsetQuery::End => at(self.high_watermark, leading_epoch),
             OffsetQuery::Start => at(self.log_start_offset(), LeaderEpoch::NONE),
             OffsetQuery::GreatestTimestamp => self.search(self.max_timestamp),
             OffsetQuery::AtOrAfter { timestamp } => self.search(timestamp),
@@ -230,12 +233,14 @@ impl Partition {
         }
     }
 
-    fn check_epoch(&self, known: LeaderEpoch) -> Result<(), ReadError> {
+    /// Returns the epoch in which this broker leads, if the client knows no other.
+    fn leading_epoch(&self, known: LeaderEpoch) -> Result<LeaderEpoch, ReadError> {
+        let leading = self.setup.leader_epoch.ok_or(ReadError::NotLeader)?;
         match known {
-            LeaderEpoch::NONE => Ok(()),
-            older if older < self.setup.leader_epoch => Err(ReadError::FencedLeaderEpoch),
-            newer if newer > self.setup.leader_epoch => Err(ReadError::UnknownLeaderEpoch),
-            _ => Ok(()),
+            LeaderEpoch::NONE => Ok(leading),
+            older if older < leading => Err(ReadError::FencedLeaderEpoch),
+            newer if newer > leading => Err(ReadError::UnknownLeaderEpoch),
+            _ => Ok(leading),
         }
     }
 }

@@ -39,7 +39,7 @@ pub(crate) fn partition(id: TopicPartition, free_bytes: u64) -> Partition {
     let setup = PartitionSetup {
         id,
         shard: 0,
-        leader_epoch: EPOCH,
+        leader_epoch: Some(EPOCH),
         roll: RollSettings {
             segment_bytes_max: 1_000,
             segment_ms_max: u64::MAX,

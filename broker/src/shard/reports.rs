@@ -80,6 +80,15 @@ impl OfflineSwitch {
             shard.offline();
         }
     }
+
+    /// Ends the broker for another reason than its disk: nothing more is appended or acknowledged.
+    pub(crate) fn fail(&self, reason: &str) {
+        error!(reason, "the broker cannot go on");
+        self.ending.fail(reason.to_owned());
+        for shard in &*self.shards {
+            shard.offline();
+        }
+    }
 }
 
 /// What the writer's thread calls.

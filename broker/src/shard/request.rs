@@ -21,6 +21,11 @@ pub(crate) enum ShardRequest {
     Find(FindRequest),
     /// Begin to serve a partition.
     Open(Box<Partition>),
+    /// Lead a partition in an epoch from now on, or no longer.
+    Lead {
+        partition: TopicPartition,
+        leader_epoch: Option<LeaderEpoch>,
+    },
     /// Stop serving a partition; answered when no append of it will follow.
     Close {
         partition: TopicPartition,

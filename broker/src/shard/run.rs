@@ -8,11 +8,11 @@ use tracing::{info, warn};
 use super::reports::Reports;
 use super::request::ShardRequest;
 use super::{Shard, wake};
+use crate::hosting::Background;
 use crate::limits::SHARD_MESSAGES_AT_ONCE;
 use crate::log::space::SpaceBudget;
 use crate::log::writer::{Append, WriterHandle};
 use crate::partition::SegmentSeal;
-use crate::topic_registry::Background;
 
 /// A shard and what it reaches.
 pub(crate) struct ShardTask {
@@ -72,6 +72,10 @@ impl ShardTask {
                 ShardRequest::Read(request) => self.shard.on_read(request),
                 ShardRequest::Find(request) => self.shard.on_find(request),
                 ShardRequest::Open(partition) => self.shard.open(*partition),
+                ShardRequest::Lead {
+                    partition,
+                    leader_epoch,
+                } => self.shard.lead(partition, leader_epoch),
                 ShardRequest::Close { partition, closed } => {
                     // Appends accepted before must reach the writer before it is told to forget the partition.
                     self.hand_over(&mut appends).await;

@@ -7,16 +7,14 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use bytes::Bytes;
 use keylane_broker::disk::simulated::SimulatedDisk;
 use keylane_broker::disk::{Disk, DiskError, OpenMode};
-use keylane_broker::folder::{DataFolder, FreshIds, OpenError, StoredTopic};
+use keylane_broker::folder::{DataFolder, FreshIds, OpenError};
 use keylane_broker::log::read::{ReadRange, read_batches};
 use keylane_broker::log::recovery::{ProducerReplay, seal};
 use keylane_broker::log::segment::Segment;
 use keylane_broker::log::writer::{Append, Durability, LogWriter, StepRunner, SyncWork, run_group};
 use keylane_broker::log::{BatchFacts, Log, RollSettings, TopicPartition};
 use keylane_protocol::compression::Compression;
-use keylane_protocol::identifiers::{
-    BrokerId, ClusterId, FolderId, PartitionIndex, TopicId, TopicName,
-};
+use keylane_protocol::identifiers::{BrokerId, FolderId, PartitionIndex, TopicId, TopicName};
 use keylane_protocol::offset::{LeaderEpoch, Offset};
 use keylane_protocol::record_batch::{
     BatchProducer, NewRecord, PREFIX_BYTES, RecordBatch, RecordBatchBuilder, RecordBatchHeader,
@@ -165,7 +163,7 @@ impl Life {
         let disk: Arc<dyn Disk> = Arc::new(disk.clone());
         let fresh = FreshIds {
             folder_id: FolderId([1; 16]),
-            cluster_id: ClusterId([2; 16]),
+            node_id: 7,
         };
         let folder = DataFolder::open(Arc::clone(&disk), Path::new(ROOT), BrokerId(1), fresh);
         let folder = folder.map_err(|error| match error {
@@ -188,14 +186,22 @@ impl Life {
         let incarnations = life.folder.incarnations();
         let before = std::mem::replace(&mut promises.lock().incarnations, incarnations);
         assert!(incarnations > before, "an incarnation is never used twice");
-        for topic in life.folder.topics().to_vec() {
-            life.recover(&topic)?;
+        for topic in life.folder.hosted().to_vec() {
+            life.recover(topic.id, &topic.partitions)?;
         }
         Ok(life)
     }
 
-    fn recover(&mut self, topic: &StoredTopic) -> Result<(), DiskError> {
-        for partition in partitions(topic.id, topic.partition_count) {
+    fn recover(
+        &mut self,
+        topic_id: TopicId,
+        partitions: &[PartitionIndex],
+    ) -> Result<(), DiskError> {
+        for &partition in partitions {
+            let partition = TopicPartition {
+                topic_id,
+                partition,
+            };
             let mut seen = SeenBatches { next: Offset(0) };
             let recovered = self.folder.recover(partition, &mut seen)?;
             let end = recovered.log.end_offset();
@@ -216,22 +222,19 @@ impl Life {
     }
 
     pub(crate) fn create(&mut self, name: &str, partition_count: i32) -> Result<(), DiskError> {
-        let topic = StoredTopic {
-            id: topic_id(name),
-            name: TopicName::new(name).expect("valid"),
-            partition_count,
-            configs: Vec::new(),
-        };
-        self.set_topic(topic.id, TopicState::Creating);
-        self.folder.create_topic(topic.clone())?;
-        self.set_topic(topic.id, TopicState::Exists);
-        self.recover(&topic)
+        let id = topic_id(name);
+        let name = TopicName::new(name).expect("valid");
+        let partitions: Vec<_> = (0..partition_count).map(PartitionIndex).collect();
+        self.set_topic(id, TopicState::Creating);
+        self.folder.host(id, &name, &partitions)?;
+        self.set_topic(id, TopicState::Exists);
+        self.recover(id, &partitions)
     }
 
     pub(crate) fn delete(&mut self, name: &str) -> Result<(), DiskError> {
         let id = topic_id(name);
         self.set_topic(id, TopicState::Deleting);
-        self.folder.delete_topic(id)?;
+        self.folder.begin_deletion(id)?;
         self.set_topic(id, TopicState::Deleted);
         for partition in self.partitions() {
             if partition.topic_id == id {
@@ -406,15 +409,6 @@ impl Life {
         }
         values
     }
-}
-
-fn partitions(topic_id: TopicId, count: i32) -> Vec<TopicPartition> {
-    (0..count)
-        .map(|index| TopicPartition {
-            topic_id,
-            partition: PartitionIndex(index),
-        })
-        .collect()
 }
 
 fn batch(values: &[Bytes]) -> Bytes {

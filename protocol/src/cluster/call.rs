@@ -115,12 +115,10 @@ calls! {
     3 => FetchMetadata: FetchMetadataRequest => FetchMetadataAnswer,
     /// A Kafka request that only the leading controller can answer.
     4 => Forward: ForwardRequest => ForwardAnswer,
-    /// A block of producer ids.
-    5 => AllocateProducerIds: AllocateProducerIdsRequest => AllocateProducerIdsAnswer,
     /// A router lives; registers it if it is new. Sent to every voter.
-    6 => RouterHeartbeat: RouterHeartbeatRequest => RouterHeartbeatAnswer,
+    5 => RouterHeartbeat: RouterHeartbeatRequest => RouterHeartbeatAnswer,
     /// Who the voters are, and who leads.
-    7 => DescribeQuorum: DescribeQuorumRequest => DescribeQuorumAnswer,
+    6 => DescribeQuorum: DescribeQuorumRequest => DescribeQuorumAnswer,
 }
 
 /// Checks that what is decoded is encoded and decoded to the same.
@@ -198,8 +196,6 @@ message! {
     tagged {
         /// Topics that the folder had before it had a cluster with controllers.
         0: adopted: Vec<AdoptedTopic> [0..],
-        /// Producer ids below this one are in use in the folder.
-        1: producer_ids_end: i64 [0..],
     }
 }
 
@@ -309,30 +305,6 @@ message! {
 }
 
 message! {
-    /// Asks for producer ids that nobody else gets.
-    pub struct AllocateProducerIdsRequest {
-        /// The broker.
-        broker_id: BrokerId,
-        /// Its registration.
-        broker_epoch: BrokerEpoch,
-    }
-}
-
-message! {
-    /// Producer ids.
-    pub struct AllocateProducerIdsAnswer {
-        /// Whether there are any.
-        error_code: ErrorCode,
-        /// Who leads the controllers; -1 if that is not known.
-        controller_id: BrokerId = BrokerId::NONE,
-        /// The first one.
-        first: i64,
-        /// How many.
-        count: i32,
-    }
-}
-
-message! {
     /// A router lives.
     pub struct RouterHeartbeatRequest {
         /// Its id.
@@ -421,8 +393,6 @@ mod tests {
             check::<FetchMetadataAnswer>(&choices);
             check::<ForwardRequest>(&choices);
             check::<ForwardAnswer>(&choices);
-            check::<AllocateProducerIdsRequest>(&choices);
-            check::<AllocateProducerIdsAnswer>(&choices);
             check::<RouterHeartbeatRequest>(&choices);
             check::<RouterHeartbeatAnswer>(&choices);
             check::<DescribeQuorumAnswer>(&choices);

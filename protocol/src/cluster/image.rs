@@ -11,7 +11,7 @@ use bytestring::ByteString;
 use super::node::{BrokerImage, RouterImage};
 use super::record::{
     BrokerFenceChanged, BrokerRegistered, ClusterFounded, EpochsUsed, MetadataRecord,
-    PartitionChanged, ProducerIdsHandedOut, RouterRegistered, TopicConfigured, TopicCreated,
+    PartitionChanged, RouterRegistered, TopicConfigured, TopicCreated,
 };
 use super::topic::{PartitionImage, TopicImage};
 use crate::identifiers::{BrokerId, ClusterId, PartitionIndex, TopicId, TopicName};
@@ -78,7 +78,6 @@ pub struct ClusterImage {
     partition_count: usize,
     epoch_last: BrokerEpoch,
     leader_epoch_floor: LeaderEpoch,
-    producer_ids_end: i64,
 }
 
 impl ClusterImage {
@@ -152,12 +151,6 @@ impl ClusterImage {
         self.leader_epoch_floor
     }
 
-    /// Returns the lowest producer id that has not been handed out.
-    #[must_use]
-    pub fn producer_ids_end(&self) -> i64 {
-        self.producer_ids_end
-    }
-
     /// Applies a record.
     ///
     /// # Errors
@@ -176,7 +169,6 @@ impl ClusterImage {
             MetadataRecord::PartitionChanged(partition) => self.change_partition(partition),
             MetadataRecord::TopicDeleted(topic) => self.delete_topic(topic.topic_id),
             MetadataRecord::TopicConfigured(config) => self.configure_topic(config),
-            MetadataRecord::ProducerIdsHandedOut(handed_out) => self.hand_out(handed_out),
             MetadataRecord::EpochsUsed(used) => self.use_epochs(used),
         }
     }
@@ -225,10 +217,6 @@ impl ClusterImage {
         }));
         for topic in self.topics() {
             topic_records(topic, &mut records);
-        }
-        if self.producer_ids_end > 0 {
-            let end = self.producer_ids_end;
-            records.push(ProducerIdsHandedOut { end }.into());
         }
         let used = EpochsUsed {
             leader_epoch_floor: self.leader_epoch_floor,
@@ -383,15 +371,6 @@ impl ClusterImage {
             Some(value) => topic.configs.insert(record.key.clone(), value.clone()),
             None => topic.configs.remove(&record.key),
         };
-        Ok(())
-    }
-
-    fn hand_out(&mut self, record: &ProducerIdsHandedOut) -> Result<(), ApplyError> {
-        if record.end < self.producer_ids_end {
-            let what = "the number of producer ids handed out";
-            return Err(ApplyError::Falls { what });
-        }
-        self.producer_ids_end = record.end;
         Ok(())
     }
 

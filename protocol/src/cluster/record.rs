@@ -135,10 +135,8 @@ records! {
     8 => TopicDeleted,
     /// A config of a topic is set or back at its default.
     9 => TopicConfigured,
-    /// Producer ids below a number are taken.
-    10 => ProducerIdsHandedOut,
     /// Epochs below these are used up.
-    11 => EpochsUsed,
+    10 => EpochsUsed,
 }
 
 message! {
@@ -262,14 +260,6 @@ message! {
         key: ByteString,
         /// The value; `None` means the default again.
         value: Option<ByteString>,
-    }
-}
-
-message! {
-    /// Producer ids have been handed out.
-    pub struct ProducerIdsHandedOut {
-        /// The lowest id that is still free.
-        end: i64,
     }
 }
 

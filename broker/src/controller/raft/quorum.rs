@@ -27,7 +27,7 @@ use super::log_storage::LogStorage;
 use super::machine::{Machine, Replica};
 use super::network::{Acknowledgements, Connections, Network, Peers};
 use super::store::Store;
-use super::store::thread::StoreThread;
+use super::store::thread::{Condition, StoreThread};
 use super::types::{NodeId, Types, Voter};
 use crate::limits::{
     RAFT_CALLS_MAX, RAFT_ENTRIES_KEPT, RAFT_ENTRY_BYTES_MAX, RAFT_PROPOSALS_MAX,
@@ -280,6 +280,12 @@ impl Quorum {
         let members = metrics.membership_config.membership();
         let acknowledgements = &self.acknowledgements;
         acknowledgements.age(self.node_id, metrics.vote, members, Instant::now())
+    }
+
+    /// Returns a watch on the files: closed once nothing can write to them any more.
+    #[must_use]
+    pub fn files(&self) -> watch::Receiver<Condition> {
+        self.store.condition()
     }
 
     /// Returns the voters, as far as this voter knows.

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use arc_swap::ArcSwap;
-use keylane_protocol::identifiers::TopicName;
-use keylane_protocol::offset::LeaderEpoch;
-use tokio::sync::mpsc;
+use keylane_protocol::cluster::{ClusterImage, PartitionChanged, TopicCreated};
+use keylane_protocol::identifiers::BrokerId;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::*;
@@ -15,36 +15,44 @@ use crate::disk::Disk;
 use crate::disk::simulated::SimulatedDisk;
 use crate::folder::layout::Layout;
 use crate::handler::init_producer_id::ProducerIds;
+use crate::membership::Controllers;
 use crate::partition::tests::ID;
 use crate::readers::Readers;
-use crate::topic_registry::WorkQueue;
 use crate::topic_settings::TopicSettings;
 use crate::topics::TopicsImage;
 
 /// Returns a broker with one topic of one partition and one shard, and that shard's mailbox.
 fn broker() -> (Arc<BrokerState>, mpsc::Receiver<ShardRequest>) {
     let (shard, mailbox) = mpsc::channel(8);
-    let topic = Topic {
-        id: ID.topic_id,
-        name: TopicName::new("t").expect("lawful"),
-        partition_count: 1,
-        overrides: BTreeMap::new(),
-        settings: TopicSettings::default(),
+    let created = TopicCreated {
+        topic_id: ID.topic_id,
+        name: "t".into(),
     };
-    let image = TopicsImage::default().with(Arc::new(topic));
+    let led = PartitionChanged {
+        topic_id: ID.topic_id,
+        partition: ID.partition,
+        replicas: vec![BrokerId(1)],
+        in_sync: vec![BrokerId(1)],
+        leader: BrokerId(1),
+        ..PartitionChanged::default()
+    };
+    let cluster = ClusterImage::default().with(&[created.into(), led.into()]);
+    let cluster = Arc::new(cluster.expect("lawful"));
+    let image = TopicsImage::default().next(cluster, 1, &TopicSettings::default());
+    let image = image.expect("known settings");
     let topics = Arc::new(ArcSwap::from_pointee(image));
     let disk: Arc<dyn Disk> = Arc::new(SimulatedDisk::new(1));
     let layout = Layout::new(Path::new("/data"));
     let (readers, _) = Readers::start(&disk, &layout, &topics).expect("threads");
+    let config = Arc::new(BrokerConfig::new("/data"));
     let state = BrokerState {
-        config: BrokerConfig::new("/data"),
-        cluster_id: "c".into(),
-        leader_epoch: LeaderEpoch(1),
+        config: Arc::clone(&config),
         topics,
-        topic_changes: WorkQueue::new().topic_changes(),
+        published: watch::channel(1).1,
+        controllers: Controllers::new(None, config),
         shards: vec![shard],
         readers,
-        producer_ids: ProducerIds::new(1),
+        producer_ids: Arc::new(ProducerIds::default()),
         request_budget: RequestBudget::new(1 << 20, 1 << 20),
         receive_budget: ReceiveBudget::new(1 << 20),
         answers: AnswerBudget::new(1 << 20),
