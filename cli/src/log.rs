@@ -12,7 +12,12 @@ use crate::failure::Failure;
 /// When the filter cannot be read.
 pub(crate) fn start(filter: Option<&str>, default: &str) -> Result<(), Failure> {
     let text = filter.unwrap_or(default);
-    let filter = EnvFilter::builder().parse(text).map_err(|error| {
+    // The quorum's library tells of every step, and of a voter that is away as an error: ours says what matters.
+    let filter = match text.contains("openraft") {
+        true => text.to_owned(),
+        false => format!("{text},openraft=off"),
+    };
+    let filter = EnvFilter::builder().parse(&filter).map_err(|error| {
         Failure::usage(format!("--log {text}: {error}"))
             .hint("give error, warn, info or debug, or targets such as keylane_broker=debug,info")
     })?;
