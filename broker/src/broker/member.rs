@@ -156,8 +156,9 @@ async fn join(
     registration: &RegisterBrokerRequest,
     found: Option<ClusterId>,
 ) -> Result<BrokerEpoch, StartError> {
-    if let Some(cluster_id) = found {
-        found_cluster(controller, registration, cluster_id).await?;
+    match found {
+        Some(cluster_id) => found_cluster(controller, registration, cluster_id).await?,
+        None => check_founded(controller).await?,
     }
     let joined = membership.join(registration).await;
     joined.map_err(|error| StartError::Refused {
@@ -195,6 +196,19 @@ async fn start_quorum(
     let (task, controller) = ControllerTask::new(Arc::new(quorum), view, settings, ids);
     tokio::spawn(task.run());
     Ok(controller)
+}
+
+/// Checks that the metadata is there of a cluster that this voter once founded.
+async fn check_founded(controller: &ControllerHandle) -> Result<(), StartError> {
+    let is_founded = controller.quorum().is_initialized().await;
+    if is_founded.unwrap_or(false) {
+        return Ok(());
+    }
+    let reason = "the data folder belongs to a cluster, but what it held of the cluster's metadata (its folder \
+                  'controller') is gone: restore it from a backup; nothing was changed";
+    Err(StartError::Refused {
+        reason: reason.to_owned(),
+    })
 }
 
 /// Makes the quorum of this one voter, and founds the cluster, unless that was done before a crash.
