@@ -2,11 +2,14 @@
 //!
 //! [`FrameReader`] reads frames from anything that can be read, [`FrameWriter`] writes frames to anything that can be
 //! written; [`link`] does both for the internal link. They keep their progress in themselves, so that dropping a future
-//! of theirs loses nothing. Timeouts are the caller's: a peer that sends or takes nothing is not noticed here.
+//! of theirs loses nothing. Timeouts are the caller's: a peer that sends or takes nothing is not noticed here, but by
+//! [`LinkCalls`], which dials and asks over links.
 
 mod frame_reader;
 mod frame_writer;
 pub mod link;
+mod link_calls;
 
 pub use frame_reader::{FrameReader, ReadFrameError};
 pub use frame_writer::FrameWriter;
+pub use link_calls::{CallError, LinkCalls};

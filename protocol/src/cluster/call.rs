@@ -47,6 +47,9 @@ pub trait CallBody: Wire {
     }
 }
 
+/// The kind of a call of one voter to another, whose body is the quorum's own; above all of [`CallKind`].
+pub const RAFT_CALL_KIND: u16 = 100;
+
 macro_rules! calls {
     ($($(#[$doc:meta])* $kind:literal => $name:ident: $request:ident => $answer:ident,)*) => {
         /// What is asked: the kind of a call on the internal link.

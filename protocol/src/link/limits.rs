@@ -66,3 +66,18 @@ pub const SILENCE_BEFORE_DEATH: Duration = Duration::from_secs(8);
 
 /// Frames are taken from the outbox until this much waits for the socket: what is urgent later goes behind it.
 pub const WRITE_BYTES_AHEAD: usize = 256 * 1024;
+
+/// The most calls of a node that wait for a reply on one link; further ones wait in their queue.
+pub const CALLS_PENDING_MAX: usize = 1_024;
+
+/// The most calls that wait to be looked at, per link; whoever has one more waits for room.
+pub const CALLS_WAITING_MAX: usize = 64;
+
+/// A peer must have taken the connection and welcomed the dialer within this time.
+pub const DIAL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long nothing is dialled after a dial that failed; each time twice as long …
+pub const DIAL_PAUSE_MIN: Duration = Duration::from_millis(50);
+
+/// … up to this.
+pub const DIAL_PAUSE_MAX: Duration = Duration::from_secs(1);
