@@ -80,4 +80,4 @@ pub const DIAL_TIMEOUT: Duration = Duration::from_secs(2);
 pub const DIAL_PAUSE_MIN: Duration = Duration::from_millis(50);
 
 /// … up to this.
-pub const DIAL_PAUSE_MAX: Duration = Duration::from_secs(1);
+pub const DIAL_PAUSE_MAX: Duration = Duration::from_millis(500);
