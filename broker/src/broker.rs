@@ -7,12 +7,13 @@ mod opened;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 
 use arc_swap::ArcSwap;
+use bytestring::ByteString;
 use keylane_protocol::cluster::call::RegisterBrokerRequest;
 use keylane_protocol::identifiers::ClusterId;
 use tokio::sync::{mpsc, watch};
@@ -21,7 +22,7 @@ use tracing::{info, warn};
 
 pub use error::{BrokerFailure, StartError, StopError};
 
-use self::lead::{Closing, Lead};
+use self::lead::{Closing, Lead, Listeners};
 use self::member::{Member, VoterFiles, boot_id};
 use self::opened::{Opened, listen};
 use crate::clock::Uptime;
@@ -49,6 +50,7 @@ use crate::topics::TopicsImage;
 /// A running broker. Dropping it without [`Broker::stop`] ends it as a crash would.
 pub struct Broker {
     address: SocketAddr,
+    internal_address: SocketAddr,
     /// Cancelled to end well.
     stopping: CancellationToken,
     /// Cancelled to end at once.
@@ -95,6 +97,12 @@ impl Broker {
         self.address
     }
 
+    /// Returns the address of the internal listener, which routers and other brokers dial.
+    #[must_use]
+    pub fn internal_address(&self) -> SocketAddr {
+        self.internal_address
+    }
+
     /// Blocks until the broker fails, and returns why; it must then be dropped.
     #[must_use]
     pub fn wait_for_failure(&self) -> Option<BrokerFailure> {
@@ -126,7 +134,9 @@ impl Broker {
     /// As [`Broker::start`].
     pub fn start_on(config: BrokerConfig, disk: &Arc<dyn Disk>) -> Result<Self, StartError> {
         config.validate()?;
-        let (listener, address) = listen(config.listen)?;
+        let (kafka, address) = listen(config.listen)?;
+        let (internal, internal_address) = listen(config.internal_listen)?;
+        let listeners = Listeners { kafka, internal };
         let ending = Ending::default();
         let opened = Opened::open(&config, disk)?;
         if config.insecure {
@@ -136,6 +146,7 @@ impl Broker {
         }
         let mut broker = Self {
             address,
+            internal_address,
             stopping: CancellationToken::new(),
             aborting: CancellationToken::new(),
             ending,
@@ -145,8 +156,8 @@ impl Broker {
         };
         let durability = config.topic_defaults.durability;
         // From here on dropping `broker` ends what was started.
-        broker.spawn(config, opened, listener)?;
-        info!(%address, %durability, "broker started");
+        broker.spawn(config, opened, listeners)?;
+        info!(%address, %internal_address, %durability, "broker started");
         Ok(broker)
     }
 
@@ -154,9 +165,10 @@ impl Broker {
         &mut self,
         config: BrokerConfig,
         opened: Opened,
-        listener: TcpListener,
+        listeners: Listeners,
     ) -> Result<(), StartError> {
         let (folder, maker, mut ids) = (opened.folder, opened.maker, opened.ids);
+        let folder_cluster_id = (folder.acknowledged() > 0).then(|| folder.cluster_id());
         let switch = OfflineSwitch {
             shards: (0..maker.shard_count).map(|_| Arc::default()).collect(),
             ending: self.ending.clone(),
@@ -214,10 +226,11 @@ impl Broker {
             ),
             answers: AnswerBudget::new(limits.fetch_bytes_total_max),
             receive_budget: ReceiveBudget::new(limits.request_bytes_total_max),
+            folder_cluster_id,
             stopping: self.stopping.clone(),
             config,
         };
-        self.spawn_runtimes(&Arc::new(state), shards, joined, listener)?;
+        self.spawn_runtimes(&Arc::new(state), shards, joined, listeners)?;
         until_joined.recv().unwrap_or_else(|_| Err(self.refused()))
     }
 
@@ -282,16 +295,20 @@ impl Broker {
     }
 
     fn registration(&self, folder: &DataFolder, config: &BrokerConfig) -> RegisterBrokerRequest {
-        let bound = self.address;
+        let (bound, internal) = (self.address, self.internal_address);
         let (host, port) = match &config.advertise {
-            Some(address) => (address.host.as_str().into(), address.port),
+            Some(address) => (ByteString::from(address.host.as_str()), address.port),
             None => (bound.ip().to_string().into(), bound.port()),
         };
         let addresses = Addresses {
+            internal_host: match internal.ip().is_unspecified() {
+                // Every address of this machine, of which clients are told one.
+                true => host.clone(),
+                false => internal.ip().to_string().into(),
+            },
+            internal_port: internal.port(),
             host,
             port,
-            internal_host: bound.ip().to_string().into(),
-            internal_port: bound.port(),
         };
         membership::registration(folder, config, addresses, boot_id())
     }
@@ -301,7 +318,7 @@ impl Broker {
         state: &Arc<BrokerState>,
         shards: Vec<ShardTask>,
         joined: CancellationToken,
-        listener: TcpListener,
+        listeners: Listeners,
     ) -> io::Result<()> {
         let (handovers, handed_over): (Vec<_>, Vec<_>) = shards
             .iter()
@@ -314,7 +331,7 @@ impl Broker {
             closing: self.closing.clone(),
             joined,
         };
-        let mut leading = Some(leader.run(listener));
+        let mut leading = Some(leader.run(listeners));
         let runtimes = shards.into_iter().zip(handed_over).enumerate();
         for (index, (shard, handed_over)) in runtimes {
             let broker = Arc::clone(state);

@@ -30,6 +30,9 @@ pub struct BrokerConfig {
     pub data_folder: PathBuf,
     /// Where the Kafka listener binds; port 0 takes a free one. Default 127.0.0.1:9092.
     pub listen: SocketAddr,
+    /// Where the internal listener binds, which routers and other brokers dial; port 0 takes a free one. Default
+    /// 127.0.0.1:0.
+    pub internal_listen: SocketAddr,
     /// Permits a listener that other machines can reach, although nothing is encrypted or authenticated. Default false.
     pub insecure: bool,
     /// What Metadata names; `None` is the address at which the client reached us. Kafka's `advertised.listeners`.
@@ -95,6 +98,7 @@ impl BrokerConfig {
             id: BrokerId(1),
             data_folder: data_folder.into(),
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9092),
+            internal_listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0),
             insecure: false,
             advertise: None,
             auto_create_topics: false,
@@ -121,16 +125,8 @@ impl BrokerConfig {
         if self.data_folder.as_os_str().is_empty() {
             faults.push(Fault::new("data_folder", "must be given"));
         }
-        if !self.listen.ip().is_loopback() && !self.insecure {
-            faults.push(Fault::new(
-                "listen",
-                format!(
-                    "{} can be reached by other machines, and nothing is encrypted or authenticated yet: \
-                     listen on 127.0.0.1, or say that this is meant (insecure)",
-                    self.listen
-                ),
-            ));
-        }
+        self.validate_reach("listen", self.listen, &mut faults);
+        self.validate_reach("internal_listen", self.internal_listen, &mut faults);
         self.validate_advertised(&mut faults);
         let partitions_max = self.limits.partitions_max;
         if !usize::try_from(self.default_partitions)
@@ -156,6 +152,18 @@ impl BrokerConfig {
             Ok(())
         } else {
             Err(InvalidConfig { faults })
+        }
+    }
+
+    fn validate_reach(&self, field: &'static str, address: SocketAddr, faults: &mut Vec<Fault>) {
+        if !address.ip().is_loopback() && !self.insecure {
+            faults.push(Fault::new(
+                field,
+                format!(
+                    "{address} can be reached by other machines, and nothing is encrypted or authenticated yet: \
+                     listen on 127.0.0.1, or say that this is meant (insecure)"
+                ),
+            ));
         }
     }
 
@@ -205,6 +213,7 @@ mod tests {
         let mut config = BrokerConfig::new("");
         config.id = BrokerId(0);
         config.listen = "0.0.0.0:9092".parse().expect("an address");
+        config.internal_listen = "0.0.0.0:9093".parse().expect("an address");
         config.default_partitions = 0;
         config.limits.connections_max = 0;
         config.limits.request_bytes_total_max = 1;
@@ -216,6 +225,7 @@ mod tests {
                 "id",
                 "data_folder",
                 "listen",
+                "internal_listen",
                 "default_partitions",
                 "connections_max",
                 "request_bytes_total_max"

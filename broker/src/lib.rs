@@ -15,6 +15,7 @@ pub mod folder;
 mod handler;
 mod hosting;
 pub mod limits;
+mod link;
 pub mod log;
 mod membership;
 pub mod partition;

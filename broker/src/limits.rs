@@ -103,6 +103,15 @@ pub(crate) const RAFT_CALLS_MAX: usize = 256;
 /// The most requests that wait for the quorum's disk thread; at the bound those who ask wait.
 pub(crate) const RAFT_STORE_JOBS_MAX: usize = 256;
 
+/// The most links at once, from routers and other brokers; at the bound new ones are closed at once.
+pub(crate) const LINKS_MAX: usize = 512;
+
+/// The most calls of one link that are answered at once; at the bound further ones are refused.
+pub(crate) const LINK_CALLS_MAX: usize = 256;
+
+/// Who dials the internal listener must have introduced itself within this time.
+pub(crate) const LINK_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Bounds that a deployment may want to change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {

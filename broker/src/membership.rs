@@ -47,6 +47,11 @@ impl Controllers {
         Self { own, config }
     }
 
+    /// Returns this broker's own controller; `None` if it is no voter.
+    pub(crate) fn own(&self) -> Option<&ControllerHandle> {
+        self.own.as_ref()
+    }
+
     /// Asks the leading controller; waits for one that leads as long as a call may take.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytestring::ByteString;
+use keylane_protocol::identifiers::ClusterId;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -22,6 +23,7 @@ use crate::config::BrokerConfig;
 use crate::connection::{self, AnswerBudget, ReceiveBudget, RequestBudget};
 use crate::handler::cluster::Identity;
 use crate::handler::init_producer_id::ProducerIds;
+use crate::link;
 use crate::log::TopicPartition;
 use crate::membership::Controllers;
 use crate::partition::waiting::ConnectionId;
@@ -44,6 +46,8 @@ pub(crate) struct BrokerState {
     pub request_budget: RequestBudget,
     pub receive_budget: ReceiveBudget,
     pub answers: AnswerBudget,
+    /// The cluster that the data folder belonged to when it was opened.
+    pub folder_cluster_id: Option<ClusterId>,
     /// Cancelled when no further request may be read.
     pub stopping: CancellationToken,
 }
@@ -95,8 +99,18 @@ pub(crate) fn shard_of(partition: TopicPartition, shards: usize) -> usize {
     usize::try_from(place).expect("below the count")
 }
 
+/// What is spoken at a listener.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Speech {
+    /// Kafka's protocol.
+    Kafka,
+    /// The internal link.
+    Link,
+}
+
 /// A connection on its way to the runtime that will serve it.
 pub(crate) struct Handover {
+    speech: Speech,
     stream: std::net::TcpStream,
     peer: SocketAddr,
     id: ConnectionId,
@@ -105,7 +119,7 @@ pub(crate) struct Handover {
 
 /// Accepts connections until the broker stops.
 pub(crate) async fn accept(
-    listener: TcpListener,
+    (listener, speech): (TcpListener, Speech),
     slots: ConnectionSlots,
     runtimes: Vec<mpsc::Sender<Handover>>,
     stopping: CancellationToken,
@@ -135,6 +149,7 @@ pub(crate) async fn accept(
         let runtime = &runtimes[usize::try_from(next_id).unwrap_or(0) % runtimes.len()];
         next_id += 1;
         let handover = Handover {
+            speech,
             stream,
             peer,
             id: ConnectionId(next_id),
@@ -155,11 +170,14 @@ pub(crate) async fn serve_handed_over(
         let Ok(stream) = TcpStream::from_std(handover.stream) else {
             continue;
         };
-        debug!(connection = handover.id.0, peer = %handover.peer, "connection accepted");
-        let slot = handover.slot;
-        let serving = connection::serve(stream, handover.peer, handover.id, Arc::clone(&broker));
+        let (id, peer, slot) = (handover.id, handover.peer, handover.slot);
+        debug!(connection = id.0, %peer, speech = ?handover.speech, "connection accepted");
+        let broker = Arc::clone(&broker);
         tokio::spawn(async move {
-            serving.await;
+            match handover.speech {
+                Speech::Kafka => connection::serve(stream, peer, id, broker).await,
+                Speech::Link => link::serve(stream, peer, broker).await,
+            }
             drop(slot);
         });
     }

@@ -86,6 +86,7 @@ fn announce(role: Role, config: &BrokerConfig, broker: &Broker) -> Result<(), Fa
     tracing::info!(
         id = config.id.0,
         address = %broker.address(),
+        internal = %broker.internal_address(),
         data = %config.data_folder.display(),
         %durability,
         auto_create_topics = config.auto_create_topics,
@@ -103,7 +104,7 @@ fn announce(role: Role, config: &BrokerConfig, broker: &Broker) -> Result<(), Fa
     if durability == Durability::PageCache {
         tracing::warn!("durability is page-cache: a power loss may cost acknowledged records");
     }
-    if !config.listen.ip().is_loopback() {
+    if !(config.listen.ip().is_loopback() && config.internal_listen.ip().is_loopback()) {
         tracing::warn!(
             "other machines can connect, and connections are neither encrypted nor authenticated"
         );
@@ -117,6 +118,7 @@ fn announce(role: Role, config: &BrokerConfig, broker: &Broker) -> Result<(), Fa
         "role": role,
         "id": config.id.0,
         "kafka": broker.address().to_string(),
+        "internal": broker.internal_address().to_string(),
         "data": config.data_folder.to_string_lossy(),
         "durability": durability.to_string(),
     });

@@ -9,8 +9,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::folder::DataFolder;
+use crate::limits::LINKS_MAX;
 use crate::partition::Partition;
-use crate::server::{self, BrokerState, ConnectionSlots, Handover};
+use crate::server::{self, BrokerState, ConnectionSlots, Handover, Speech};
 use crate::shard::request::ShardRequest;
 
 /// What is left to close when all threads have ended.
@@ -54,35 +55,36 @@ pub(super) struct Lead {
     pub joined: CancellationToken,
 }
 
+/// Where connections come in.
+pub(super) struct Listeners {
+    /// For clients.
+    pub kafka: TcpListener,
+    /// For routers and other brokers.
+    pub internal: TcpListener,
+}
+
 impl Lead {
-    /// Accepts connections once the broker takes part in its cluster, and ends it in order when it is stopped.
-    pub(super) async fn run(self, listener: TcpListener) {
+    /// Accepts links at once, and clients when the broker takes part in its cluster; ends it in order when it is
+    /// stopped.
+    pub(super) async fn run(self, listeners: Listeners) {
+        let links = ConnectionSlots::new(LINKS_MAX, LINKS_MAX);
+        let accepting = self.accept(listeners.internal, Speech::Link, links.clone());
+        tokio::spawn(accepting);
         let broker = &self.broker;
         tokio::select! {
             () = self.joined.cancelled() => {}
             () = broker.stopping.cancelled() => {}
         }
-        let listener = match tokio::net::TcpListener::from_std(listener) {
-            Ok(listener) => listener,
-            Err(error) => {
-                warn!(%error, "the listener cannot be used");
-                return;
-            }
-        };
         let limits = &broker.config.limits;
         let slots =
             ConnectionSlots::new(limits.connections_max, limits.connections_per_address_max);
-        server::accept(
-            listener,
-            slots.clone(),
-            self.handovers,
-            broker.stopping.clone(),
-        )
-        .await;
-        if timeout(limits.stop_timeout, slots.none_left())
-            .await
-            .is_err()
-        {
+        self.accept(listeners.kafka, Speech::Kafka, slots.clone())
+            .await;
+        let none_left = async {
+            slots.none_left().await;
+            links.none_left().await;
+        };
+        if timeout(limits.stop_timeout, none_left).await.is_err() {
             warn!("connections with requests under way were closed");
         }
         for shard in &broker.shards {
@@ -91,6 +93,23 @@ impl Lead {
                 && let Ok(partitions) = until_stopped.await
             {
                 self.closing.put_partitions(partitions);
+            }
+        }
+    }
+
+    fn accept(
+        &self,
+        listener: TcpListener,
+        speech: Speech,
+        slots: ConnectionSlots,
+    ) -> impl Future<Output = ()> + use<> {
+        let (handovers, stopping) = (self.handovers.clone(), self.broker.stopping.clone());
+        async move {
+            match tokio::net::TcpListener::from_std(listener) {
+                Ok(listener) => {
+                    server::accept((listener, speech), slots, handovers, stopping).await
+                }
+                Err(error) => warn!(%error, ?speech, "the listener cannot be used"),
             }
         }
     }

@@ -1,6 +1,8 @@
 //! A broker in this process and a client of raw frames, for the tests beside this folder.
 #![allow(dead_code, reason = "each test file uses some of it")]
 
+pub(crate) mod link;
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
@@ -69,6 +71,10 @@ impl TestBroker {
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.broker.as_ref().expect("it runs").address()
+    }
+
+    pub(crate) fn internal_address(&self) -> SocketAddr {
+        self.broker.as_ref().expect("it runs").internal_address()
     }
 
     pub(crate) fn connect(&self) -> Client {

@@ -3,11 +3,11 @@
 use super::Setting;
 use super::values::{
     durability, duration, number, put, put_advertise, put_host, put_port, show_size, show_time,
-    size, truth,
+    size, socket_address, truth,
 };
 
 /// In the order of `--help`.
-pub(super) static SETTINGS: [Setting; 30] = [
+pub(super) static SETTINGS: [Setting; 31] = [
     Setting {
         name: "id",
         value_name: "ID",
@@ -39,6 +39,14 @@ pub(super) static SETTINGS: [Setting; 30] = [
         is_switch: false,
         apply: |config, text| put_port(config, text),
         show: |config| config.listen.port().to_string(),
+    },
+    Setting {
+        name: "internal-listen",
+        value_name: "HOST:PORT",
+        help: "Where routers and other brokers reach this one; port 0 takes a free one, which the ready line names",
+        is_switch: false,
+        apply: |config, text| put(&mut config.internal_listen, socket_address(text)),
+        show: |config| config.internal_listen.to_string(),
     },
     Setting {
         name: "insecure",

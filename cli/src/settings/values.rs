@@ -3,7 +3,7 @@
 use keylane_broker::config::{AdvertisedAddress, BrokerConfig};
 use keylane_broker::topic_settings::Durability;
 use std::fmt::Display;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -55,6 +55,11 @@ pub(super) fn put_port(config: &mut BrokerConfig, text: &str) -> Result<(), Stri
         .map_err(|_| "not a port: give a number from 0 to 65535, 0 takes a free one".to_owned())?;
     config.listen.set_port(port);
     Ok(())
+}
+
+pub(super) fn socket_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_| "not an IP address and a port: give for instance 127.0.0.1:9093".to_owned())
 }
 
 pub(super) fn put_advertise(config: &mut BrokerConfig, text: &str) -> Result<(), String> {

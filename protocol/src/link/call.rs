@@ -7,7 +7,10 @@
 //! ```
 //! Each call is a flow of its own: a snapshot under way holds up no heartbeat. Kinds are given out above the link.
 
+use bytestring::ByteString;
+
 use super::{Body, Correlation};
+use crate::error_code::ErrorCode;
 
 message! {
     /// A call from node to node, or its first chunk.
@@ -36,6 +39,12 @@ message! {
         body_length: u32,
         /// The body's first bytes, all of them if it is short.
         chunk: Body,
+    }
+    tagged {
+        /// Why there is no body; 0 if there is one. `UnsupportedVersion`: the kind or its version is not known.
+        0: error_code: ErrorCode [..] = ErrorCode::None,
+        /// The error for people.
+        1: words: Option<ByteString> [..],
     }
 }
 

@@ -11,6 +11,7 @@
 use bytestring::ByteString;
 
 use super::{Body, Correlation, Lane};
+use crate::error_code::ErrorCode;
 use crate::primitive::wire::Wire;
 use crate::primitive::{DecodeError, Decoder, EncodeError, Encoder, Format};
 
@@ -53,7 +54,7 @@ message! {
         api_version: i16,
         /// The length of the whole body.
         body_length: u32,
-        /// The body's first bytes, all of them if it is short.
+        /// The body's first bytes, all of them if it is short; no header goes before it.
         chunk: Body,
     }
 }
@@ -69,6 +70,12 @@ message! {
         body_length: u32,
         /// The body's first bytes, all of them if it is short.
         chunk: Body,
+    }
+    tagged {
+        /// Why there is no body; 0 if there is one. Errors that Kafka knows an answer for are in the body.
+        0: error_code: ErrorCode [..] = ErrorCode::None,
+        /// The error for people.
+        1: words: Option<ByteString> [..],
     }
 }
 

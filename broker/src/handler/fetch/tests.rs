@@ -46,6 +46,7 @@ fn broker() -> (Arc<BrokerState>, mpsc::Receiver<ShardRequest>) {
     let (readers, _) = Readers::start(&disk, &layout, &topics).expect("threads");
     let config = Arc::new(BrokerConfig::new("/data"));
     let state = BrokerState {
+        folder_cluster_id: None,
         config: Arc::clone(&config),
         topics,
         published: watch::channel(1).1,

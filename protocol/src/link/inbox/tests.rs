@@ -216,6 +216,7 @@ fn a_dialer_drops_what_comes_for_a_lane_it_has_closed() {
         correlation: Correlation(1),
         body_length: 100_000,
         chunk: body(found),
+        ..Answer::default()
     };
     assert_eq!(inbox.on_frame(answer(65_536).into()), Ok(None));
     inbox.close_lane(Lane(1));
