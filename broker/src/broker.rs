@@ -33,7 +33,7 @@ use crate::disk::real::RealDisk;
 use crate::entropy::IdSource;
 use crate::folder::DataFolder;
 use crate::hosting::{HostingThread, WorkQueue, write_index};
-use crate::limits::{CONNECTIONS_HANDED_OVER_MAX, SHARD_MAILBOX_MAX};
+use crate::limits::{CONNECTIONS_HANDED_OVER_MAX, Limits, SHARD_MAILBOX_MAX};
 use crate::log::writer::{Writer, WriterHandle};
 use crate::membership::{self, Addresses, Controllers};
 use crate::partition::Partition;
@@ -220,10 +220,7 @@ impl Broker {
             shards: served.1,
             readers: served.2,
             producer_ids,
-            request_budget: RequestBudget::new(
-                limits.request_bytes_total_max,
-                limits.connection_request_bytes_max,
-            ),
+            request_budget: request_budget(limits),
             answers: AnswerBudget::new(limits.fetch_bytes_total_max),
             receive_budget: ReceiveBudget::new(limits.request_bytes_total_max),
             folder_cluster_id,
@@ -400,6 +397,13 @@ impl Drop for Broker {
         self.aborting.cancel();
         self.join();
     }
+}
+
+fn request_budget(limits: &Limits) -> RequestBudget {
+    RequestBudget::new(
+        limits.request_bytes_total_max,
+        limits.connection_request_bytes_max,
+    )
 }
 
 fn shards(
