@@ -97,12 +97,16 @@ const ONE: (&str, HostedState) = ("one", HostedState::Hosted);
 
 /// Makes the folder what a version without controllers left: one topic that it knows, `one`.
 fn make_older(disk: &SimulatedDisk, topics: &TopicsFile) {
+    make_older_with(disk, topics, 5);
+}
+
+fn make_older_with(disk: &SimulatedDisk, topics: &TopicsFile, incarnations: i32) {
     let mut body = Vec::new();
     body.extend(1_000u64.to_be_bytes());
     body.extend([1; 16]);
     body.extend([9; 16]);
     body.extend(1i32.to_be_bytes());
-    body.extend(5i32.to_be_bytes());
+    body.extend(incarnations.to_be_bytes());
     body.push(1);
     body.extend(1u32.to_be_bytes());
     body.extend(topic("one").id.0);
@@ -319,6 +323,22 @@ fn a_folder_without_controllers_offers_its_topics_until_they_are_taken_over() {
     let folder = open(&disk);
     assert_eq!((folder.acknowledged(), folder.incarnations()), (8, 9));
     assert!(folder.adoptable().is_empty() && folder.hosted().len() == 2);
+}
+
+#[test]
+fn a_count_of_starts_that_cannot_go_on_is_damage() {
+    for incarnations in [i32::MAX, -1] {
+        let disk = SimulatedDisk::new(1);
+        drop(open(&disk));
+        let topics = topics_file(&["one"]);
+        let mut folder = open(&disk);
+        host(&mut folder, "one");
+        write_segment(&disk, &folder, "one");
+        drop(folder);
+        make_older_with(&disk, &topics, incarnations);
+        let is_damage = matches!(refusal(&disk), OpenError::Damaged { .. });
+        assert!(is_damage, "{incarnations} starts");
+    }
 }
 
 #[test]

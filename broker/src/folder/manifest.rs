@@ -112,6 +112,10 @@ impl Manifest {
             node_id = body.try_get_u64().ok()?;
         }
         let incarnations = body.try_get_i32().ok()?;
+        // The next start counts one more.
+        if !(0..i32::MAX).contains(&incarnations) {
+            return None;
+        }
         let mut acknowledged = 0;
         if has_controllers {
             acknowledged = body.try_get_i32().ok()?;
