@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 
@@ -223,6 +224,8 @@ impl Broker {
             request_budget: request_budget(limits),
             answers: AnswerBudget::new(limits.fetch_bytes_total_max),
             receive_budget: ReceiveBudget::new(limits.request_bytes_total_max),
+            address: self.address,
+            watchers: AtomicU64::new(0),
             folder_cluster_id,
             stopping: self.stopping.clone(),
             config,

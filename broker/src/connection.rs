@@ -27,9 +27,10 @@ use tracing::{debug, error};
 pub(crate) use budget::{AnswerBudget, Held, RequestBudget};
 pub(crate) use metered::ReceiveBudget;
 
-use self::begin::{Begun, RefusedRequest};
+use self::begin::Begun;
 use self::budget::Charge;
 use self::metered::{Metered, Unfinished};
+use crate::handler::exchange::{ExchangeError, RefusedRequest};
 use crate::limits::ANSWER_BYTES_QUEUED_MAX;
 use crate::partition::waiting::ConnectionId;
 use crate::server::BrokerState;
@@ -53,6 +54,15 @@ enum ConnectionError {
     UnacknowledgedProduce { reason: String },
     #[error("an answer could not be encoded")]
     Encode(#[from] keylane_protocol::primitive::EncodeError),
+}
+
+impl From<ExchangeError> for ConnectionError {
+    fn from(error: ExchangeError) -> Self {
+        match error {
+            ExchangeError::Refused(error) => error.into(),
+            ExchangeError::Encode(error) => error.into(),
+        }
+    }
 }
 
 /// What both halves of a connection know.

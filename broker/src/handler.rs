@@ -4,6 +4,7 @@ pub(crate) mod api_versions;
 pub(crate) mod cluster;
 pub(crate) mod controller_calls;
 pub(crate) mod describe_configs;
+pub(crate) mod exchange;
 pub(crate) mod fetch;
 pub(crate) mod find_coordinator;
 pub(crate) mod init_producer_id;

@@ -109,6 +109,18 @@ pub(crate) const LINKS_MAX: usize = 512;
 /// The most calls of one link that are answered at once; at the bound further ones are refused.
 pub(crate) const LINK_CALLS_MAX: usize = 256;
 
+/// The most Fetches of one lane that wait at once; at the bound further ones are refused.
+pub(crate) const LANE_FETCHES_MAX: usize = 16;
+
+/// The most Fetches of all lanes of a link that wait at once; at the bound further ones are refused.
+pub(crate) const LINK_FETCHES_MAX: usize = 65_536;
+
+/// The most bytes of requests of all lanes of a link that wait for those before them; at the bound they are refused.
+pub(crate) const LINK_REQUEST_BYTES_WAITING_MAX: usize = 64 << 20;
+
+/// How long what refers to a newer image than this broker has waits for it.
+pub(crate) const LINK_IMAGE_WAIT: Duration = Duration::from_secs(1);
+
 /// Who dials the internal listener must have introduced itself within this time.
 pub(crate) const LINK_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 

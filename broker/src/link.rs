@@ -5,25 +5,35 @@
 //!                   └─▶ lanes, appends ─▶ shards ─┴─▶ Settled ─▶ outbox ─▶ frames
 //! ```
 //! The task never waits for anything but the next of these: what takes time runs beside it, bounded, and tells what came
-//! of it through [`Settled`]. Whatever a peer does costs its own link only. Read [`accept`] and [`calls`] next.
+//! of it through [`Settled`]. Whatever a peer does costs its own link only. Read [`lanes`], [`appends`]
+//! and [`calls`] next.
 
 mod accept;
+mod appends;
 mod calls;
+mod lanes;
+mod requests;
 mod settled;
+mod standing;
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use keylane_protocol::link::handshake::Welcome;
+use keylane_protocol::link::lane::{Cancel, Flow};
 use keylane_protocol::link::{Frame, LinkViolation, Listener};
 use keylane_protocol::primitive::EncodeError;
 use keylane_protocol::transport::link::{LinkReader, LinkWriter, ReadLinkError};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::watch;
 
 pub(crate) use accept::serve;
 
+use self::appends::{Appends, Settlement};
 use self::calls::Calls;
+use self::lanes::Lanes;
 use self::settled::{Event, Settled};
+use crate::connection::Held;
 use crate::server::BrokerState;
 
 /// So many frames that have arrived are taken before answers are written.
@@ -47,6 +57,9 @@ enum LinkError {
 /// What a link's task has to do next.
 enum Turn {
     Settled,
+    Outcomes,
+    Room,
+    Image,
     Frame(Option<Box<Frame>>),
     Written,
     Time,
@@ -61,6 +74,11 @@ struct Link {
     listener: Listener,
     settled: Arc<Settled>,
     calls: Calls,
+    lanes: Lanes,
+    appends: Appends,
+    published: watch::Receiver<u64>,
+    /// What the answers that were not sent hold.
+    held: Held,
     /// What has arrived of a frame that is not whole.
     buffered_bytes: usize,
     is_stopping: bool,
@@ -73,113 +91,195 @@ impl Link {
         writer: LinkWriter<OwnedWriteHalf>,
         welcome: &Welcome,
     ) -> Self {
+        let settled = Arc::default();
         Self {
+            lanes: Lanes::new(&broker, &settled),
+            appends: Appends::new(),
+            published: broker.published.clone(),
             broker,
             reader,
             writer,
             listener: Listener::new(welcome, now()),
-            settled: Arc::default(),
+            settled,
             calls: Calls::default(),
+            held: Held::default(),
             buffered_bytes: 0,
             is_stopping: false,
         }
     }
 
-    /// Serves the link to its end.
+    /// Serves the link to its end. What has its place by then is appended.
     async fn run(mut self) -> Result<(), LinkError> {
+        let served = self.serve().await;
+        self.appends.hand_over_all(&self.broker).await;
+        served
+    }
+
+    async fn serve(&mut self) -> Result<(), LinkError> {
         loop {
             let has_output = self.writer.fill(self.listener.outbox(), now())?;
+            self.held.keep(self.listener.outbox().queued_bytes());
             if self.is_stopping && !has_output && self.is_idle() {
                 return Ok(self.writer.shutdown().await?);
             }
             match self.turn(has_output).await? {
                 Turn::Settled => self.take_settled(),
+                Turn::Outcomes => self.settle_appends(|appends, _, settled| {
+                    appends.take_outcomes(settled);
+                }),
+                Turn::Room => self.appends.hand_on(&self.broker),
+                Turn::Image => self.settle_appends(|appends, broker, settled| {
+                    appends.on_image(broker, now(), settled);
+                }),
                 Turn::Frame(Some(frame)) => self.take_frames(*frame)?,
                 Turn::Frame(None) => return Ok(()),
                 Turn::Written => {}
                 Turn::Time => self.on_time()?,
-                Turn::Stopping => self.is_stopping = true,
+                Turn::Stopping => {
+                    self.is_stopping = true;
+                    self.lanes.finish_all();
+                }
             }
         }
     }
 
     /// Waits for what is to be done next.
     async fn turn(&mut self, has_output: bool) -> Result<Turn, LinkError> {
-        let reads = !self.is_stopping && !self.listener.is_full();
-        let deadline = self.listener.next_deadline().into();
-        let Self {
-            reader,
-            writer,
-            settled,
-            broker,
-            ..
-        } = self;
+        let reads = self.reads();
+        let pulse = self.listener.next_deadline();
+        let deadline = self
+            .appends
+            .next_deadline()
+            .map_or(pulse, |at| at.min(pulse));
+        let full = self.appends.waits_for_shard();
+        let shard = &self.broker.shards[full.unwrap_or(0)];
+        let outcomes = Arc::clone(self.appends.outcomes());
+        let waits_for_image = self.appends.waits_for_image();
+        let stopping = &self.broker.stopping;
         tokio::select! {
-            () = settled.ready() => Ok(Turn::Settled),
-            written = writer.flush(), if has_output => Ok(written.map(|()| Turn::Written)?),
-            frame = reader.next(), if reads => Ok(Turn::Frame(frame?.map(Box::new))),
-            () = tokio::time::sleep_until(deadline) => Ok(Turn::Time),
-            () = broker.stopping.cancelled(), if !self.is_stopping => Ok(Turn::Stopping),
+            () = self.settled.ready() => Ok(Turn::Settled),
+            () = outcomes.ready() => Ok(Turn::Outcomes),
+            // Who else takes the room meanwhile makes it be waited for again.
+            _ = shard.reserve(), if full.is_some() => Ok(Turn::Room),
+            _ = self.published.changed(), if waits_for_image => Ok(Turn::Image),
+            written = self.writer.flush(), if has_output => Ok(written.map(|()| Turn::Written)?),
+            frame = self.reader.next(), if reads => Ok(Turn::Frame(frame?.map(Box::new))),
+            () = tokio::time::sleep_until(deadline.into()) => Ok(Turn::Time),
+            () = stopping.cancelled(), if !self.is_stopping => Ok(Turn::Stopping),
         }
+    }
+
+    /// Tells whether frames are read: not while there is no room for what follows from them.
+    fn reads(&self) -> bool {
+        let has_room = self.appends.waits_for_shard().is_none();
+        !self.is_stopping && has_room && !self.listener.is_full()
     }
 
     /// Tells whether nothing is under way.
     fn is_idle(&self) -> bool {
-        self.calls.is_empty()
+        self.calls.is_empty() && self.lanes.is_idle() && self.appends.is_empty()
     }
 
     /// Takes a frame, and others that have arrived with it.
     fn take_frames(&mut self, first: Frame) -> Result<(), LinkError> {
-        let mut next = Some(first);
-        for _ in 0..FRAMES_AT_ONCE {
-            let Some(frame) = next.take() else {
+        self.take_frame(first)?;
+        for _ in 1..FRAMES_AT_ONCE {
+            if !self.reads() {
                 break;
-            };
-            self.take_frame(frame)?;
-            next = self.reader.buffered()?;
-        }
-        match next {
-            Some(frame) => self.take_frame(frame),
-            None => Ok(()),
-        }
-    }
-
-    fn take_frame(&mut self, frame: Frame) -> Result<(), LinkError> {
-        let Some(frame) = self.listener.on_frame(frame, now())? else {
-            return Ok(());
-        };
-        if let Frame::Call(call) = frame {
-            let refused = self.calls.begin(call, &self.broker, &self.settled);
-            if let Some(reply) = refused {
-                self.put(Event::Reply(reply));
             }
-        } else if let Frame::Cancel(cancel) = frame {
-            self.calls.cancel(&cancel);
+            match self.reader.buffered()? {
+                Some(frame) => self.take_frame(frame)?,
+                None => break,
+            }
         }
         Ok(())
     }
 
+    fn take_frame(&mut self, frame: Frame) -> Result<(), LinkError> {
+        let now = now();
+        let Some(frame) = self.listener.on_frame(frame, now)? else {
+            return Ok(());
+        };
+        match frame {
+            Frame::Append(append) => self.settle_appends(|appends, broker, settled| {
+                appends.take(broker, append, now, settled);
+            }),
+            Frame::Request(request) => {
+                if let Some(answer) = self.lanes.take(request, now) {
+                    self.answer(answer);
+                }
+            }
+            Frame::Call(call) => {
+                let refused = self.calls.begin(call, &self.broker, &self.settled);
+                if let Some(reply) = refused {
+                    self.reply(reply);
+                }
+            }
+            Frame::LaneOpen(open) => self.lanes.opened(open),
+            Frame::LaneClose(close) => {
+                self.lanes.closed(close.lane);
+                self.settle_appends(|appends, _, settled| {
+                    appends.drop_deferred(close.lane, None, settled);
+                });
+            }
+            Frame::Finish(finish) => self.lanes.finish(finish.lane, finish.correlation),
+            Frame::Cancel(cancel) => self.cancel(&cancel),
+            // The core passes nothing else up.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn cancel(&mut self, cancel: &Cancel) {
+        let correlation = cancel.correlation;
+        let Flow::Lane(lane) = cancel.flow else {
+            return self.calls.cancel(cancel);
+        };
+        self.lanes.cancel(lane, correlation);
+        self.settle_appends(|appends, _, settled| {
+            appends.drop_deferred(lane, Some(correlation), settled);
+        });
+    }
+
     fn take_settled(&mut self) {
         for event in self.settled.take() {
-            self.put(event);
+            match event {
+                Event::Reply(reply) => {
+                    self.calls.ended(reply.correlation);
+                    self.reply(reply);
+                }
+                Event::Answer(answered) => {
+                    if self.lanes.ended(&answered) {
+                        self.held.join(answered.held);
+                        self.answer(answered.answer);
+                    }
+                }
+            }
         }
     }
 
-    /// Queues what came of something.
-    fn put(&mut self, event: Event) {
-        match event {
-            Event::Reply(reply) => {
-                self.calls.ended(reply.correlation);
-                self.reply(reply);
+    /// Does something with the sub-batches, and tells what has become of some.
+    fn settle_appends(
+        &mut self,
+        act: impl FnOnce(&mut Appends, &BrokerState, &mut Vec<Settlement>),
+    ) {
+        let mut settled = Vec::new();
+        act(&mut self.appends, &self.broker, &mut settled);
+        for settlement in settled {
+            self.listener.release(settlement.records_length);
+            if let Some(outcome) = settlement.outcome {
+                self.listener.outbox().outcome(outcome);
             }
         }
     }
 
     fn on_time(&mut self) -> Result<(), LinkError> {
         let now = now();
+        self.settle_appends(|appends, broker, settled| appends.on_time(broker, now, settled));
         let buffered_bytes = self.reader.buffered_bytes();
-        // A peer whose frames are not read cannot give a sign of life.
-        if buffered_bytes != self.buffered_bytes || self.is_stopping {
+        // Whose frames this broker does not read cannot give a sign of life.
+        let has_no_room = self.is_stopping || self.appends.waits_for_shard().is_some();
+        if buffered_bytes != self.buffered_bytes || has_no_room {
             self.buffered_bytes = buffered_bytes;
             self.listener.on_bytes(now);
         }

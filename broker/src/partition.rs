@@ -170,6 +170,12 @@ impl Partition {
         self.high_watermark
     }
 
+    /// Returns the epoch in which this broker leads; `None` if it does not.
+    #[must_use]
+    pub fn leader_epoch(&self) -> Option<LeaderEpoch> {
+        self.setup.leader_epoch
+    }
+
     /// Takes the epoch in which this broker leads from now on, or `None` if it no longer does: records that were accepted
     /// stay, and further ones are refused.
     pub fn lead(&mut self, leader_epoch: Option<LeaderEpoch>) {

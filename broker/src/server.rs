@@ -6,6 +6,7 @@ mod slots;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -33,6 +34,9 @@ use crate::topics::TopicsImage;
 /// How long to wait after accepting failed, which it does when the process is out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Names of those who wait for records and are no connections begin here; connections are counted from 1.
+const WATCHERS_FROM: u64 = 1 << 63;
+
 /// Everything that all connections of a broker share.
 pub(crate) struct BrokerState {
     pub config: Arc<BrokerConfig>,
@@ -46,6 +50,10 @@ pub(crate) struct BrokerState {
     pub request_budget: RequestBudget,
     pub receive_budget: ReceiveBudget,
     pub answers: AnswerBudget,
+    /// The address of the Kafka listener.
+    pub address: SocketAddr,
+    /// Counts those who wait for records and are no connections.
+    pub watchers: AtomicU64,
     /// The cluster that the data folder belonged to when it was opened.
     pub folder_cluster_id: Option<ClusterId>,
     /// Cancelled when no further request may be read.
@@ -65,6 +73,11 @@ impl BrokerState {
             _ = published.wait_for(|at| *at >= index) => {}
             () = self.stopping.cancelled() => {}
         }
+    }
+
+    /// Returns a new name for who waits for records and is no connection.
+    pub(crate) fn watcher(&self) -> ConnectionId {
+        ConnectionId(WATCHERS_FROM + self.watchers.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Returns how a client that reached `local` sees this broker.

@@ -3,6 +3,7 @@
 //! It assigns offsets, hands appends to the writer, and hears from the writer how far each partition is durable; then
 //! it acknowledges and wakes readers, once per group of writes. It never waits for a disk and never touches a socket.
 
+pub(crate) mod receipts;
 pub(crate) mod reports;
 pub(crate) mod request;
 pub(crate) mod run;
@@ -17,7 +18,11 @@ use keylane_protocol::offset::{LeaderEpoch, Offset};
 use keylane_protocol::record_batch::RecordBatch;
 use tokio::sync::{Notify, oneshot};
 
-use self::request::{AppendOutcome, AppendRequest, Appended, FindRequest, ReadPart, ReadRequest};
+use self::receipts::Receipt;
+use self::request::{
+    AppendEach, AppendOutcome, AppendRequest, Appended, FindRequest, LonePart, ReadPart,
+    ReadRequest,
+};
 use crate::clock::Uptime;
 use crate::limits::{SHARED_FRAME_BYTES, TAIL_COPY_DIVISOR, TAIL_ENTRY_BYTES};
 use crate::log::TopicPartition;
@@ -27,11 +32,16 @@ use crate::partition::tail::{ReadLimit, Tail, TailBatch};
 use crate::partition::waiting::{ConnectionId, PendingAcks, Watches};
 use crate::partition::{Accepted, AppendError, Outcome, Partition, SegmentSeal};
 
-/// Which part of which request waits.
-#[derive(Clone, Copy, Debug)]
-struct AckToken {
-    request: u64,
-    part: usize,
+/// Who waits for a batch to be durable.
+#[derive(Debug)]
+enum AckToken {
+    /// A part of a request.
+    Part { request: u64, part: usize },
+    /// The batch alone, which has its place.
+    Alone {
+        appended: Appended,
+        receipt: Receipt,
+    },
 }
 
 /// A Produce some of whose batches are not durable yet.
@@ -117,7 +127,10 @@ impl Shard {
         self.next_request += 1;
         let arrival = Arrival {
             now_ms: self.uptime.now_ms(),
-            keep: Keep::of(&request),
+            keep: Keep::of(
+                request.parts.iter().map(|part| &part.1),
+                request.frame_bytes,
+            ),
         };
         let mut outcomes = Vec::with_capacity(request.parts.len());
         let mut missing = 0;
@@ -129,7 +142,7 @@ impl Shard {
                 continue;
             };
             if end > owned.partition.high_watermark() {
-                owned.acks.wait(end, AckToken { request: id, part });
+                owned.acks.wait(end, AckToken::Part { request: id, part });
                 missing += 1;
             }
         }
@@ -145,6 +158,48 @@ impl Shard {
             reply,
         };
         self.pending.insert(id, pending);
+    }
+
+    /// Appends batches that are told of one by one; adds what the writer has to do to `appends`.
+    pub(crate) fn on_append_each(&mut self, request: AppendEach, appends: &mut Vec<Append>) {
+        let batches = request.parts.iter().map(|part| &part.batch);
+        let arrival = Arrival {
+            now_ms: self.uptime.now_ms(),
+            keep: Keep::of(batches, request.frame_bytes),
+        };
+        for part in request.parts {
+            let LonePart {
+                partition,
+                leader_epoch,
+                batch,
+                receipt,
+            } = part;
+            let appended = self
+                .check_epoch(partition, leader_epoch)
+                .and_then(|()| self.append_part(partition, &batch, arrival, appends));
+            let (appended, end) = match appended {
+                Ok(appended) => appended,
+                Err(error) => {
+                    receipt.tell(Err(error));
+                    continue;
+                }
+            };
+            match self.partitions.get_mut(&partition) {
+                Some(owned) if end > owned.partition.high_watermark() => {
+                    let token = AckToken::Alone { appended, receipt };
+                    owned.acks.wait(end, token);
+                }
+                _ => receipt.tell(Ok(appended)),
+            }
+        }
+    }
+
+    fn check_epoch(&self, id: TopicPartition, wanted: LeaderEpoch) -> Result<(), AppendError> {
+        let owned = self.partitions.get(&id).ok_or(AppendError::Gone)?;
+        match wanted == LeaderEpoch::NONE || owned.partition.leader_epoch() == Some(wanted) {
+            true => Ok(()),
+            false => Err(AppendError::NotLeader),
+        }
     }
 
     fn append_part(
@@ -220,19 +275,31 @@ impl Shard {
     }
 
     fn settle(&mut self, token: AckToken, outcome: AppendOutcome) {
-        if let Some(pending) = self.pending.get_mut(&token.request) {
-            pending.outcomes[token.part] = outcome;
+        match token {
+            AckToken::Part { request, part } => {
+                if let Some(pending) = self.pending.get_mut(&request) {
+                    pending.outcomes[part] = outcome;
+                }
+                self.settle_part(request);
+            }
+            AckToken::Alone { receipt, .. } => receipt.tell(outcome),
         }
-        self.settle_durable(token);
     }
 
     fn settle_durable(&mut self, token: AckToken) {
-        let Some(pending) = self.pending.get_mut(&token.request) else {
+        match token {
+            AckToken::Part { request, .. } => self.settle_part(request),
+            AckToken::Alone { appended, receipt } => receipt.tell(Ok(appended)),
+        }
+    }
+
+    fn settle_part(&mut self, request: u64) {
+        let Some(pending) = self.pending.get_mut(&request) else {
             return;
         };
         pending.missing -= 1;
         if pending.missing == 0
-            && let Some(done) = self.pending.remove(&token.request)
+            && let Some(done) = self.pending.remove(&request)
         {
             let _ = done.reply.send(done.outcomes);
         }
@@ -329,10 +396,8 @@ enum Keep {
 }
 
 impl Keep {
-    fn of(request: &AppendRequest) -> Self {
-        let sizes = request.parts.iter().map(|(_, batch)| batch.bytes().len());
-        let bytes: usize = sizes.sum();
-        let frame_bytes = request.frame_bytes;
+    fn of<'a>(batches: impl Iterator<Item = &'a RecordBatch>, frame_bytes: usize) -> Self {
+        let bytes: usize = batches.map(|batch| batch.bytes().len()).sum();
         if frame_bytes > SHARED_FRAME_BYTES && bytes >= frame_bytes / TAIL_COPY_DIVISOR {
             Self::Slices { frame_bytes, bytes }
         } else {

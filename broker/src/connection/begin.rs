@@ -9,32 +9,11 @@ use keylane_protocol::api::ApiKey;
 use keylane_protocol::frame::decode_request_body;
 use keylane_protocol::header::{RequestHeader, UnsupportedRequest};
 use keylane_protocol::message::produce::ProduceRequest;
-use keylane_protocol::primitive::{DecodeError, Decoder};
+use keylane_protocol::primitive::Decoder;
 
 use super::Connection;
+use crate::handler::exchange::{RefusedRequest, check_items};
 use crate::handler::produce::{self, ProduceUnderway};
-use crate::limits::REQUEST_ITEMS_MAX;
-
-/// A request that ends the connection: the client and this broker do not understand each other.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum RefusedRequest {
-    #[error("the bytes are not a request")]
-    Undecodable(#[from] DecodeError),
-    #[error(transparent)]
-    Unsupported(#[from] UnsupportedRequest),
-    #[error(
-        "the request names {count} topics, partitions or resources, at most {REQUEST_ITEMS_MAX} are served"
-    )]
-    TooManyItems { count: usize },
-}
-
-/// Refuses a request that names too much: its answer would be much larger than itself.
-pub(super) fn check_items(count: usize) -> Result<(), RefusedRequest> {
-    if count > REQUEST_ITEMS_MAX {
-        return Err(RefusedRequest::TooManyItems { count });
-    }
-    Ok(())
-}
 
 /// A request whose order is fixed.
 pub(super) enum Begun {

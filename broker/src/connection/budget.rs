@@ -104,6 +104,24 @@ impl AnswerBudget {
     }
 }
 
+impl Held {
+    /// Holds what another answer held as well.
+    pub(crate) fn join(&mut self, other: Self) {
+        match (&mut self.permit, other.permit) {
+            (Some(permit), Some(more)) => permit.merge(more),
+            (permit @ None, more) => *permit = more,
+            (Some(_), None) => {}
+        }
+    }
+
+    /// Gives back what is above a number of bytes.
+    pub(crate) fn keep(&mut self, bytes: usize) {
+        if let Some(permit) = &mut self.permit {
+            drop(permit.split(permit.num_permits().saturating_sub(bytes)));
+        }
+    }
+}
+
 fn clamp(bytes: usize) -> u32 {
     const MAX: u32 = i32::MAX.unsigned_abs();
     u32::try_from(bytes).unwrap_or(MAX).min(MAX)
@@ -150,6 +168,19 @@ mod tests {
         assert!(!budget.hold(1, &mut second) && budget.hold(0, &mut second));
         drop(first);
         assert!(budget.hold(100, &mut second));
+    }
+
+    #[test]
+    fn answers_that_were_joined_give_back_in_part() {
+        let budget = AnswerBudget::new(100);
+        let (mut first, mut second) = (Held::default(), Held::default());
+        assert!(budget.hold(60, &mut first) && budget.hold(40, &mut second));
+        first.join(second);
+        first.keep(100);
+        assert!(!budget.hold(1, &mut Held::default()));
+        first.keep(30);
+        let mut third = Held::default();
+        assert!(budget.hold(70, &mut third) && !budget.hold(1, &mut third));
     }
 
     #[tokio::test]

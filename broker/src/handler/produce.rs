@@ -19,7 +19,7 @@ use keylane_protocol::offset::Offset;
 use keylane_protocol::record_batch::RecordBatch;
 use tokio::sync::oneshot;
 
-use self::check::Fault;
+pub(crate) use self::check::{Fault, check};
 use super::words;
 use crate::handler::fetch::not_led_code;
 use crate::log::TopicPartition;
@@ -166,7 +166,7 @@ impl<'a> Routes<'a> {
             topic_id: topic.id,
             partition: data.index,
         };
-        let batch = check::check(data.records, topic, self.version)?;
+        let batch = check(data.records, topic, self.version)?;
         let shard = self.broker.shard_of(partition);
         let (places, parts) = self.by_shard.entry(shard).or_default();
         places.push(place);
@@ -233,7 +233,8 @@ impl ProduceUnderway {
     }
 }
 
-fn outcome_response(outcome: AppendOutcome) -> PartitionProduceResponse {
+/// Returns what a client is told of one batch.
+pub(crate) fn outcome_response(outcome: AppendOutcome) -> PartitionProduceResponse {
     let error = match outcome {
         Ok(Appended {
             base_offset,

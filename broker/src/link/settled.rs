@@ -1,17 +1,30 @@
-//! How tasks and shards tell a link what came of what they were given: a list that is never waited for, and one wake-up.
+//! How tasks tell a link what came of what they were given: a list that is never waited for, and one wake-up.
 //!
-//! It is bounded by what the link has under way: its calls, its lanes' requests, and its credit.
+//! It is bounded by what the link has under way: its calls and its lanes' requests.
 
 use std::sync::{Mutex, PoisonError};
 
 use keylane_protocol::link::call::Reply;
+use keylane_protocol::link::lane::Answer;
 use tokio::sync::Notify;
+
+use crate::connection::Held;
 
 /// What came of something.
 #[derive(Debug)]
 pub(super) enum Event {
     /// A call was answered.
     Reply(Reply),
+    /// A request was answered.
+    Answer(Answered),
+}
+
+/// An answer, and the record bytes it counts.
+#[derive(Debug)]
+pub(super) struct Answered {
+    pub answer: Answer,
+    pub held: Held,
+    pub is_fetch: bool,
 }
 
 /// What a link has not heard yet.

@@ -23,7 +23,7 @@ const LIMITS: ProducerLimits = ProducerLimits {
     idle_ms_min: 1_000,
 };
 
-const EPOCH: LeaderEpoch = LeaderEpoch(3);
+pub(crate) const EPOCH: LeaderEpoch = LeaderEpoch(3);
 
 const LIMIT: ReadLimit = ReadLimit {
     bytes_max: 1 << 20,

@@ -6,6 +6,7 @@ use keylane_protocol::offset::{LeaderEpoch, Offset};
 use keylane_protocol::record_batch::RecordBatch;
 use tokio::sync::{Notify, oneshot};
 
+use super::receipts::Receipt;
 use crate::log::TopicPartition;
 use crate::partition::read::{OffsetQuery, OffsetSearch, PartitionRead, ReadError};
 use crate::partition::waiting::ConnectionId;
@@ -15,6 +16,8 @@ use crate::partition::{AppendError, Partition};
 pub(crate) enum ShardRequest {
     /// Append the batches of one Produce that belong to this shard.
     Append(AppendRequest),
+    /// Append batches, each told of by itself.
+    AppendEach(AppendEach),
     /// Read for one Fetch.
     Read(ReadRequest),
     /// Find offsets for one ListOffsets.
@@ -47,6 +50,23 @@ pub(crate) struct AppendRequest {
     /// One outcome per part, in their order, when all of them are durable or refused. Whoever wants no answer is told
     /// all the same: until then the bytes count as a request under way.
     pub reply: oneshot::Sender<Vec<AppendOutcome>>,
+}
+
+/// Batches to append, of which any may be of one partition.
+pub(crate) struct AppendEach {
+    /// In the order in which they are to be appended.
+    pub parts: Vec<LonePart>,
+    /// The size of the frame that the batches are slices of.
+    pub frame_bytes: usize,
+}
+
+/// A batch that is told of when it is durable or refused, whatever becomes of the others.
+pub(crate) struct LonePart {
+    pub partition: TopicPartition,
+    /// The epoch in which this broker must lead; [`LeaderEpoch::NONE`] checks nothing.
+    pub leader_epoch: LeaderEpoch,
+    pub batch: RecordBatch,
+    pub receipt: Receipt,
 }
 
 /// What became of one batch.

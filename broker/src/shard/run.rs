@@ -69,6 +69,9 @@ impl ShardTask {
         for message in messages.drain(..) {
             match message {
                 ShardRequest::Append(request) => self.shard.on_append(request, &mut appends),
+                ShardRequest::AppendEach(request) => {
+                    self.shard.on_append_each(request, &mut appends);
+                }
                 ShardRequest::Read(request) => self.shard.on_read(request),
                 ShardRequest::Find(request) => self.shard.on_find(request),
                 ShardRequest::Open(partition) => self.shard.open(*partition),

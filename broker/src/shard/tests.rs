@@ -8,7 +8,7 @@ use tokio::sync::oneshot::error::TryRecvError;
 use super::request::Watch;
 use super::*;
 use crate::partition::read::ReadFound;
-use crate::partition::tests::{ID, batch, partition};
+use crate::partition::tests::{EPOCH, ID, batch, partition};
 
 type Reply = Receiver<Vec<AppendOutcome>>;
 
@@ -112,6 +112,71 @@ fn a_closed_partition_is_gone_for_who_waits_and_who_comes() {
     durable(&mut shard, ID, 1);
     let (mut later, _) = append(&mut shard, vec![(ID, batch(None, 1))]);
     assert_eq!(later.try_recv().ok(), gone);
+}
+
+/// Appends lone batches, with their receipts' numbers.
+fn append_each(
+    shard: &mut Shard,
+    parts: Vec<(TopicPartition, i32, u64)>,
+) -> (Arc<receipts::Outcomes>, usize) {
+    let outcomes: Arc<receipts::Outcomes> = Arc::default();
+    let parts = parts.into_iter();
+    let lone = parts.map(|(partition, leader_epoch, number)| LonePart {
+        partition,
+        leader_epoch: LeaderEpoch(leader_epoch),
+        batch: batch(None, 1),
+        receipt: outcomes.receipt(number),
+    });
+    let mut appends = Vec::new();
+    let request = AppendEach {
+        parts: lone.collect(),
+        frame_bytes: 200,
+    };
+    shard.on_append_each(request, &mut appends);
+    (outcomes, appends.len())
+}
+
+fn numbers(outcomes: &receipts::Outcomes) -> Vec<(u64, Option<i64>)> {
+    let told = outcomes.take().into_iter();
+    told.map(|(number, outcome)| (number, outcome.ok().map(|at| at.base_offset.0)))
+        .collect()
+}
+
+#[test]
+fn each_lone_batch_is_told_of_when_it_is_durable_itself() {
+    let mut shard = shard();
+    let parts = vec![(ID, -1, 1), (other(), -1, 2), (ID, EPOCH.0, 3)];
+    let (outcomes, appends) = append_each(&mut shard, parts);
+    assert_eq!((appends, numbers(&outcomes)), (3, vec![]));
+    durable(&mut shard, ID, 1);
+    assert_eq!(numbers(&outcomes), [(1, Some(0))]);
+    durable(&mut shard, other(), 1);
+    durable(&mut shard, ID, 2);
+    assert_eq!(numbers(&outcomes), [(2, Some(0)), (3, Some(1))]);
+}
+
+#[test]
+fn a_lone_batch_for_another_epoch_is_refused_and_changes_nothing() {
+    let mut shard = shard();
+    let parts = vec![(ID, EPOCH.0 - 1, 1), (ID, EPOCH.0 + 1, 2)];
+    let (outcomes, appends) = append_each(&mut shard, parts);
+    let refused = Err(AppendError::NotLeader);
+    assert_eq!(appends, 0);
+    assert_eq!(outcomes.take(), [(1, refused), (2, refused)]);
+}
+
+#[test]
+fn every_lone_batch_is_told_of_exactly_once_when_the_folder_or_the_shard_goes() {
+    let mut shard = shard();
+    let (outcomes, _) = append_each(&mut shard, vec![(ID, -1, 1)]);
+    shard.on_offline();
+    drop(shard);
+    let offline = Err(AppendError::Offline);
+    assert_eq!(outcomes.take(), [(1, offline)]);
+    let mut next = self::shard();
+    let (outcomes, _) = append_each(&mut next, vec![(ID, -1, 2)]);
+    drop(next);
+    assert_eq!(outcomes.take(), [(2, offline)]);
 }
 
 fn read(shard: &mut Shard, bytes_min: usize) -> Vec<request::ReadOutcome> {

@@ -4,10 +4,17 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use bytes::Bytes;
 use keylane_protocol::cluster::call::CallBody;
+use keylane_protocol::identifiers::{PartitionIndex, TopicId};
+use keylane_protocol::link::append::{Outcome, SubBatch};
 use keylane_protocol::link::call::{Call, Reply};
 use keylane_protocol::link::handshake::{Hello, Role, Welcome};
-use keylane_protocol::link::{Body, Dialer, Frame, Told};
+use keylane_protocol::link::lane::{Answer, LaneOpen};
+use keylane_protocol::link::{self, Body, Correlation, Dialer, Frame, Lane, Told};
+use keylane_protocol::message::{Message, Request};
+use keylane_protocol::offset::LeaderEpoch;
+use keylane_protocol::primitive::{Decoder, Encoder};
 use keylane_protocol::transport::link::{HandshakeError, LinkReader, LinkWriter, introduce};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -177,6 +184,124 @@ impl Peer {
         let reply = self.reply(u64::MAX);
         assert!(reply.error_code.is_none(), "{:?}", reply.words);
         C::Answer::from_bytes(reply.chunk.into_bytes()).expect("decodes")
+    }
+}
+
+/// Where records go.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct To {
+    pub(crate) topic_id: TopicId,
+    pub(crate) partition: i32,
+    pub(crate) leader_epoch: LeaderEpoch,
+}
+
+impl Peer {
+    pub(crate) fn open_lane(&mut self) -> Lane {
+        self.dialer.open_lane(LaneOpen {
+            client_id: Some("client".into()),
+            client_host: "10.0.0.1".into(),
+            ..LaneOpen::default()
+        })
+    }
+
+    /// Queues records.
+    pub(crate) fn append(&mut self, lane: Lane, to: To, records: Bytes, asker: u64) {
+        let sub_batch = sub_batch(lane, to, records);
+        self.dialer
+            .append(sub_batch, now() + PATIENCE, asker)
+            .expect("queued");
+    }
+
+    /// Queues records that want no answer.
+    pub(crate) fn append_unanswered(&mut self, lane: Lane, to: To, records: Bytes) {
+        let sub_batch = sub_batch(lane, to, records);
+        let queued = self.dialer.append_unanswered(sub_batch, now() + PATIENCE);
+        queued.expect("queued");
+    }
+
+    /// Waits for what becomes of records.
+    pub(crate) fn outcome(&mut self, asker: u64) -> Outcome {
+        self.until(|told| match told {
+            Told::Outcome(who, outcome) if *who == asker => Some(outcome.clone()),
+            Told::Lost(who, fate) if *who == asker => panic!("{asker} is lost: {fate:?}"),
+            _ => None,
+        })
+    }
+
+    /// Queues a request.
+    pub(crate) fn send<R: Request>(
+        &mut self,
+        lane: Lane,
+        (request, version): (&R, i16),
+        asker: u64,
+    ) -> Correlation {
+        let mut encoder = Encoder::new();
+        request.encode(version, &mut encoder).expect("encodes");
+        let body = encoder.into_segments().into_iter().collect();
+        self.send_raw(lane, (R::API_KEY.code(), version), body, asker)
+    }
+
+    pub(crate) fn send_raw(
+        &mut self,
+        lane: Lane,
+        (api_key, api_version): (i16, i16),
+        chunk: Body,
+        asker: u64,
+    ) -> Correlation {
+        let request = link::lane::Request {
+            lane,
+            api_key,
+            api_version,
+            chunk,
+            ..link::lane::Request::default()
+        };
+        let queued = self.dialer.request(request, now() + PATIENCE, asker);
+        queued.expect("queued")
+    }
+
+    /// Waits for the answer to a request, whatever it is.
+    pub(crate) fn answer_raw(&mut self, asker: u64) -> Answer {
+        self.until(|told| match told {
+            Told::Answer(who, answer) if *who == asker => Some(answer.clone()),
+            Told::Lost(who, fate) if *who == asker => panic!("{asker} is lost: {fate:?}"),
+            _ => None,
+        })
+    }
+
+    /// Waits for the response to `R`.
+    pub(crate) fn answer<R: Request>(&mut self, version: i16, asker: u64) -> R::Response {
+        let answer = self.answer_raw(asker);
+        assert!(answer.error_code.is_none(), "{:?}", answer.words);
+        let mut decoder = Decoder::new(answer.chunk.into_bytes());
+        let response = R::Response::decode(&mut decoder, version).expect("decodes");
+        decoder.finish().expect("nothing follows");
+        response
+    }
+
+    /// Asks and waits for the response.
+    pub(crate) fn ask<R: Request>(&mut self, lane: Lane, request: &R, version: i16) -> R::Response {
+        self.send(lane, (request, version), u64::MAX);
+        self.answer::<R>(version, u64::MAX)
+    }
+
+    /// Returns whether something was told to an asker already.
+    pub(crate) fn is_told(&self, asker: u64) -> bool {
+        self.told.iter().any(|told| match told {
+            Told::Answer(who, _) | Told::Outcome(who, _) | Told::Reply(who, _) => *who == asker,
+            _ => false,
+        })
+    }
+}
+
+pub(crate) fn sub_batch(lane: Lane, to: To, records: Bytes) -> SubBatch {
+    SubBatch {
+        lane,
+        acks: -1,
+        topic_id: to.topic_id,
+        partition: PartitionIndex(to.partition),
+        leader_epoch: to.leader_epoch,
+        records: Body::from(records),
+        ..SubBatch::default()
     }
 }
 

@@ -132,7 +132,7 @@ impl Granting {
         Ok(())
     }
 
-    /// Counts what was enqueued, refused or dropped, and so holds no memory that the credit guards any more.
+    /// Counts what is durable, was refused or dropped, and so holds no memory that the credit guards any more.
     ///
     /// # Panics
     /// When more is released than was received.

@@ -91,7 +91,7 @@ impl Inbox {
         self.drop_assembly(Flow::Lane(lane));
     }
 
-    /// Counts a sub-batch's records as enqueued, refused or dropped, once for each that arrived.
+    /// Counts a sub-batch's records as durable, refused or dropped, once for each that arrived.
     pub fn release(&mut self, records_length: usize) {
         self.granting.release(append::cost(records_length));
     }

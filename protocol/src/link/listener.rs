@@ -60,7 +60,8 @@ impl Listener {
         self.pulse.heard(now);
     }
 
-    /// Grants again what a sub-batch took of the credit, now that its records are enqueued, refused or dropped.
+    /// Grants again what a sub-batch took of the credit, now that its records are durable, refused or dropped: the
+    /// credit bounds what a link has in memory.
     ///
     /// # Panics
     /// When a sub-batch is released twice.

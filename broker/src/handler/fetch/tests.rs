@@ -46,6 +46,8 @@ fn broker() -> (Arc<BrokerState>, mpsc::Receiver<ShardRequest>) {
     let (readers, _) = Readers::start(&disk, &layout, &topics).expect("threads");
     let config = Arc::new(BrokerConfig::new("/data"));
     let state = BrokerState {
+        address: ([127, 0, 0, 1], 9092).into(),
+        watchers: Default::default(),
         folder_cluster_id: None,
         config: Arc::clone(&config),
         topics,

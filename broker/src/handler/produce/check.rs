@@ -17,13 +17,13 @@ const ROUTED_PRODUCER_ID_MIN: i64 = 1 << 62;
 const VERSION_ZSTD: i16 = 7;
 
 /// A refusal of one partition's records.
-pub(super) struct Fault {
+pub(crate) struct Fault {
     pub code: ErrorCode,
     pub text: String,
 }
 
 impl Fault {
-    pub(super) fn new(code: ErrorCode, text: impl Into<String>) -> Self {
+    pub(crate) fn new(code: ErrorCode, text: impl Into<String>) -> Self {
         Self {
             code,
             text: text.into(),
@@ -32,7 +32,7 @@ impl Fault {
 }
 
 /// Returns the batch if it is one that this topic takes.
-pub(super) fn check(
+pub(crate) fn check(
     records: Option<Bytes>,
     topic: &Topic,
     version: i16,
