@@ -170,10 +170,7 @@ impl Broker {
     ) -> Result<(), StartError> {
         let (folder, maker, mut ids) = (opened.folder, opened.maker, opened.ids);
         let folder_cluster_id = (folder.acknowledged() > 0).then(|| folder.cluster_id());
-        let switch = OfflineSwitch {
-            shards: (0..maker.shard_count).map(|_| Arc::default()).collect(),
-            ending: self.ending.clone(),
-        };
+        let switch = OfflineSwitch::new(maker.shard_count, &self.ending);
         let view = Arc::new(ArcSwap::from_pointee(TopicsImage::default()));
         let (writer_handle, readers) = self.spawn_disk(&folder, &maker, &switch, &view)?;
         let queue = WorkQueue::new();
@@ -195,7 +192,23 @@ impl Broker {
         };
         let (producer_ids, joined) = (Arc::clone(&member.producer_ids), member.joined.clone());
         let (controllers, until_joined) = self.spawn_member(member)?;
-        let served = (Arc::clone(&view), mailboxes.clone(), readers.clone());
+        let (request_budget, receive_budget, answers) = budgets(&config.limits);
+        let state = BrokerState {
+            config: Arc::clone(&config),
+            topics: Arc::clone(&view),
+            published,
+            controllers,
+            shards: mailboxes.clone(),
+            readers: readers.clone(),
+            producer_ids,
+            request_budget,
+            receive_budget,
+            answers,
+            address: self.address,
+            watchers: AtomicU64::new(0),
+            folder_cluster_id,
+            stopping: self.stopping.clone(),
+        };
         let hosting = HostingThread {
             broker_id: config.id,
             was_acknowledged: folder.acknowledged() > 0,
@@ -213,23 +226,6 @@ impl Broker {
             switch,
         };
         self.spawn_hosting(hosting, queue)?;
-        let limits = &config.limits;
-        let state = BrokerState {
-            topics: served.0,
-            published,
-            controllers,
-            shards: served.1,
-            readers: served.2,
-            producer_ids,
-            request_budget: request_budget(limits),
-            answers: AnswerBudget::new(limits.fetch_bytes_total_max),
-            receive_budget: ReceiveBudget::new(limits.request_bytes_total_max),
-            address: self.address,
-            watchers: AtomicU64::new(0),
-            folder_cluster_id,
-            stopping: self.stopping.clone(),
-            config,
-        };
         self.spawn_runtimes(&Arc::new(state), shards, joined, listeners)?;
         until_joined.recv().unwrap_or_else(|_| Err(self.refused()))
     }
@@ -402,10 +398,12 @@ impl Drop for Broker {
     }
 }
 
-fn request_budget(limits: &Limits) -> RequestBudget {
-    RequestBudget::new(
-        limits.request_bytes_total_max,
-        limits.connection_request_bytes_max,
+fn budgets(limits: &Limits) -> (RequestBudget, ReceiveBudget, AnswerBudget) {
+    let all = limits.request_bytes_total_max;
+    (
+        RequestBudget::new(all, limits.connection_request_bytes_max),
+        ReceiveBudget::new(all),
+        AnswerBudget::new(limits.fetch_bytes_total_max),
     )
 }
 

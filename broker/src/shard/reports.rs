@@ -69,6 +69,14 @@ pub(crate) struct OfflineSwitch {
 }
 
 impl OfflineSwitch {
+    /// Returns the switch of so many shards.
+    pub(crate) fn new(shards: usize, ending: &Ending) -> Self {
+        Self {
+            shards: (0..shards).map(|_| Arc::default()).collect(),
+            ending: ending.clone(),
+        }
+    }
+
     /// Takes the folder offline after an error that leaves it unknown what the disk holds.
     pub(crate) fn offline(&self, error: &DiskError) {
         error!(%error, "the data folder is offline");
