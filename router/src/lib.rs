@@ -5,13 +5,13 @@
 //!               ▲                                              ▲
 //!            routing: who leads, since when nobody does     deadline, holding: how long to wait
 //! ```
-//! Everything here decides and nothing acts: no I/O, no clock, no randomness; times come in as parameters. What clients
-//! are told of addresses is in [`advertise`]; what a request becomes is in [`plan`], one file per API, and its answers
-//! are joined in [`merge`]. [`producing`], [`fetching`] and [`asking`] carry what outlives one event: each belongs to one
-//! client connection and dies with it. Besides, a router has only caches: [`routing`] and [`lookups`].
+//! The public modules but [`config`] decide and never act: what clients are told of addresses is in [`advertise`], what
+//! becomes of a request in [`plan`] and [`merge`]; [`producing`], [`fetching`] and [`asking`] belong to one client
+//! connection. The shell around them: [`Router`], `control` (metadata), `link` (brokers), `session` (clients).
 
 pub mod advertise;
 pub mod asking;
+pub mod config;
 pub mod deadline;
 pub mod fetching;
 pub mod holding;
@@ -22,5 +22,18 @@ pub mod plan;
 pub mod producing;
 pub mod routing;
 
+mod budget;
+mod control;
+mod link;
+mod mailbox;
+mod metered;
+mod router;
+mod runtime;
+mod server;
+mod session;
+mod threads;
+
 #[cfg(test)]
 mod testing;
+
+pub use router::{Router, Serving, StartError};

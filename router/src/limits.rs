@@ -42,3 +42,45 @@ pub const UNKNOWN_TOPICS_MAX: usize = 10_000;
 /// The most topics, partitions or resources that one request names; the connection of a longer one is closed, as by a
 /// broker. Answers are a few hundred bytes for each.
 pub const REQUEST_ITEMS_MAX: usize = 100_000;
+
+/// How much a Fetch gets, of all its partitions, when the answers of all connections have reached their bound.
+pub const FETCH_BYTES_AT_BOUND: usize = 64 << 10;
+
+/// So many bytes of a request that has not arrived whole are always read.
+pub const RECEIVE_FREE_BYTES: usize = 256 << 10;
+
+/// What a request that has not arrived whole takes at a time from the budget of all connections.
+pub const RECEIVE_CHUNK_BYTES: usize = 1 << 20;
+
+/// Answers that are ready leave together until they have so many bytes; then none is begun before they have left.
+pub const ANSWER_BYTES_QUEUED_MAX: usize = 256 << 10;
+
+/// The most connections that a runtime has been given and has not begun; at the bound accepting waits.
+pub const CONNECTIONS_HANDED_OVER_MAX: usize = 256;
+
+/// The most questions of clients that wait for the controllers; at the bound those who ask wait.
+pub const CONTROLLER_ASKS_WAITING_MAX: usize = 1024;
+
+/// How long a controller may hold a request for metadata until something changes.
+pub const METADATA_WAIT: Duration = Duration::from_secs(5);
+
+/// How long an answer to a request for metadata may take, its wait included; then another broker is asked.
+pub const METADATA_TIME_OUT: Duration = Duration::from_secs(10);
+
+/// How often a router with an address of its own says that it lives.
+pub const HEARTBEAT_EVERY: Duration = Duration::from_secs(1);
+
+/// How long it may take to connect to a broker and to agree on a link.
+pub const DIAL_TIME_OUT: Duration = Duration::from_secs(3);
+
+/// The first pause after a broker could not be reached; it doubles up to [`PAUSE_MAX`].
+pub const PAUSE_FIRST: Duration = Duration::from_millis(50);
+
+/// The longest pause between attempts to reach a broker: what a router adds at most to a broker's own start.
+pub const PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// How long the controllers have to hear that a router stops.
+pub const FAREWELL: Duration = Duration::from_millis(500);
+
+/// How often a question that changes nothing, such as for a producer id, is put to another broker.
+pub const ATTEMPTS_MAX: usize = 3;

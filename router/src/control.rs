@@ -1,0 +1,153 @@
+//! The router's own link to the controllers: it follows the metadata, passes questions of clients on, and says that
+//! this router lives.
+//!
+//! Any broker will do to begin with; one that does not lead names who does. When nobody answers the last image stays,
+//! and this router serves on by it. Read [`follow`] next.
+
+mod follow;
+mod linked;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use keylane_protocol::api::ApiKey;
+use keylane_protocol::cluster::ClusterImage;
+use keylane_protocol::cluster::call::{Call, CallBody, FetchMetadataRequest, ForwardRequest};
+use keylane_protocol::error_code::ErrorCode;
+use keylane_protocol::link::Fate;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+
+pub(crate) use follow::Follower;
+
+use crate::limits::{CONTROLLER_ASKS_WAITING_MAX, PAUSE_FIRST, UNKNOWN_TOPIC_WAIT};
+use crate::plan::topics::Unanswered;
+
+/// The metadata as far as this router knows it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Known {
+    /// The index of the metadata; 0 before there is any.
+    pub(crate) index: i64,
+    pub(crate) image: Arc<ClusterImage>,
+}
+
+impl Known {
+    /// Tells whether there is a cluster at all.
+    pub(crate) fn is_founded(&self) -> bool {
+        self.image.cluster_id().is_some()
+    }
+}
+
+/// A question for the leading controller.
+#[derive(Debug)]
+struct Ask {
+    kind: u16,
+    body: Bytes,
+    deadline: Instant,
+    answer: oneshot::Sender<Result<Bytes, Fate>>,
+}
+
+/// Asks the controllers, from any runtime.
+#[derive(Clone, Debug)]
+pub(crate) struct Controllers {
+    asks: mpsc::Sender<Ask>,
+    known: watch::Receiver<Known>,
+}
+
+/// Returns how the controllers are asked, and what answers: to be run by [`Follower::run`].
+pub(crate) fn controllers() -> (Controllers, Asks) {
+    let (asks, waiting) = mpsc::channel(CONTROLLER_ASKS_WAITING_MAX);
+    let (publish, known) = watch::channel(Known::default());
+    (Controllers { asks, known }, Asks { waiting, publish })
+}
+
+/// The other end of [`Controllers`].
+pub(crate) struct Asks {
+    waiting: mpsc::Receiver<Ask>,
+    publish: watch::Sender<Known>,
+}
+
+/// Who asks, for the controller.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ForwardedFor {
+    pub(crate) client_id: Option<ByteString>,
+    pub(crate) client_host: ByteString,
+}
+
+impl Controllers {
+    /// Returns the metadata as it changes.
+    pub(crate) fn known(&self) -> watch::Receiver<Known> {
+        self.known.clone()
+    }
+
+    /// Waits until the image is as far as the leading controller is now; returns whether it is.
+    pub(crate) async fn catch_up(&self) -> bool {
+        let deadline = Instant::now() + UNKNOWN_TOPIC_WAIT;
+        let request = FetchMetadataRequest {
+            index: self.known.borrow().index,
+            wait_ms: 0,
+        };
+        let asked = self.ask(&request, deadline).await;
+        let Some(answer) = asked.ok().filter(|answer| answer.error_code.is_none()) else {
+            return false;
+        };
+        let mut known = self.known.clone();
+        let is_there = known.wait_for(|known| known.index >= answer.index);
+        matches!(timeout_at(deadline, is_there).await, Ok(Ok(_)))
+    }
+
+    /// Has the leading controller answer a Kafka request; while nobody leads, it is tried again until the deadline.
+    pub(crate) async fn forward(
+        &self,
+        (api, version, body): (ApiKey, i16, Bytes),
+        client: &ForwardedFor,
+        deadline: Instant,
+    ) -> Result<Bytes, Unanswered> {
+        let request = ForwardRequest {
+            api_key: api.code(),
+            api_version: version,
+            principal: ByteString::new(),
+            client_id: client.client_id.clone(),
+            client_host: client.client_host.clone(),
+            body: Some(body),
+        };
+        loop {
+            match self.ask(&request, deadline).await {
+                Ok(answer) if answer.error_code.is_none() => {
+                    return answer.body.ok_or(Unanswered::Sent);
+                }
+                // It was not looked at.
+                Ok(answer) if answer.error_code == ErrorCode::NotController => {}
+                Ok(_) | Err(Fate::Unknown) => return Err(Unanswered::Sent),
+                Err(Fate::NeverSent) => {}
+            }
+            if Instant::now() + PAUSE_FIRST >= deadline {
+                return Err(Unanswered::Unsent);
+            }
+            sleep(PAUSE_FIRST).await;
+        }
+    }
+
+    async fn ask<C: Call>(&self, request: &C, deadline: Instant) -> Result<C::Answer, Fate> {
+        let Ok(body) = request.to_bytes() else {
+            return Err(Fate::NeverSent);
+        };
+        let (answer, answered) = oneshot::channel();
+        let ask = Ask {
+            kind: C::KIND.number(),
+            body,
+            deadline,
+            answer,
+        };
+        tokio::select! {
+            sent = self.asks.send(ask) => sent.map_err(|_| Fate::NeverSent)?,
+            () = sleep_until(deadline) => return Err(Fate::NeverSent),
+        }
+        let answered = timeout_at(deadline, answered).await;
+        let body = answered
+            .unwrap_or(Ok(Err(Fate::Unknown)))
+            .unwrap_or(Err(Fate::Unknown))?;
+        C::Answer::from_bytes(body).map_err(|_| Fate::Unknown)
+    }
+}

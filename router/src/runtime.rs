@@ -1,0 +1,168 @@
+//! What the sessions of one runtime share: the routing, the links, what is being looked up. All on one thread.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use keylane_protocol::cluster::ClusterImage;
+use keylane_protocol::identifiers::BrokerId;
+use tokio::time::Instant;
+
+use crate::control::Known;
+use crate::link::{Link, Uplink};
+use crate::lookups::{LookUp, Lookups, Missing};
+use crate::mailbox::{Event, Mailbox};
+use crate::routing::{Moment, Routing};
+use crate::server::Shared;
+
+/// One runtime's state.
+pub(crate) struct Runtime {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) routing: RefCell<Routing>,
+    links: RefCell<BTreeMap<BrokerId, Rc<Link>>>,
+    lookups: RefCell<Lookups>,
+    /// The mailboxes of living sessions.
+    sessions: RefCell<BTreeMap<u64, Rc<Mailbox>>>,
+}
+
+impl Runtime {
+    pub(crate) fn new(shared: Arc<Shared>) -> Rc<Self> {
+        let routing = Routing::new(Arc::default(), Instant::now().into_std());
+        Rc::new(Self {
+            shared,
+            routing: RefCell::new(routing),
+            links: RefCell::default(),
+            lookups: RefCell::default(),
+            sessions: RefCell::default(),
+        })
+    }
+
+    /// Follows the metadata for ever.
+    pub(crate) async fn follow(self: Rc<Self>) {
+        let mut known = self.shared.controllers.known();
+        known.mark_changed();
+        while known.changed().await.is_ok() {
+            let newest: Known = known.borrow_and_update().clone();
+            self.on_image(newest.image);
+        }
+    }
+
+    fn on_image(self: &Rc<Self>, image: Arc<ClusterImage>) {
+        let now = Instant::now().into_std();
+        let mut links = self.links.borrow_mut();
+        links.retain(|id, link| {
+            let is_same = image
+                .broker(*id)
+                .is_some_and(|broker| broker.internal == link.endpoint);
+            if !is_same {
+                link.end();
+            }
+            is_same
+        });
+        let mut routing = self.routing.borrow_mut();
+        for broker in image.brokers() {
+            if links.contains_key(&broker.id) {
+                continue;
+            }
+            // There is none until it is up.
+            routing.on_unlinked(broker.id, now);
+            let link = Link::begin(self, broker.id, broker.internal.clone());
+            links.insert(broker.id, link);
+        }
+        routing.on_image(image, now);
+        drop((links, routing));
+        self.tell_routing();
+    }
+
+    /// Notes that a link has come up.
+    pub(crate) fn on_linked(&self, broker: BrokerId) {
+        self.routing.borrow_mut().on_linked(broker);
+        self.tell_routing();
+    }
+
+    /// Notes that a link has gone.
+    pub(crate) fn on_unlinked(&self, broker: BrokerId) {
+        let now = Instant::now().into_std();
+        self.routing.borrow_mut().on_unlinked(broker, now);
+        self.tell_routing();
+    }
+
+    fn tell_routing(&self) {
+        for mailbox in self.sessions.borrow().values() {
+            mailbox.on_routing();
+        }
+    }
+
+    /// Returns the connection to a broker.
+    pub(crate) fn uplink(&self, broker: BrokerId) -> Option<Rc<Uplink>> {
+        self.links.borrow().get(&broker)?.up()
+    }
+
+    /// Returns a broker that can be reached, another for each turn.
+    pub(crate) fn any_broker(&self, turn: u64) -> Option<BrokerId> {
+        let routing = self.routing.borrow();
+        let ids = routing.image().brokers().map(|broker| broker.id);
+        let reachable: Vec<BrokerId> = ids.filter(|id| routing.is_reachable(*id)).collect();
+        let count = u64::try_from(reachable.len()).unwrap_or(u64::MAX);
+        let place = turn.checked_rem(count)?;
+        reachable.get(usize::try_from(place).ok()?).copied()
+    }
+
+    /// Remembers a session.
+    pub(crate) fn enter(&self, id: u64, mailbox: &Rc<Mailbox>) {
+        self.sessions.borrow_mut().insert(id, Rc::clone(mailbox));
+    }
+
+    /// Forgets a session.
+    pub(crate) fn leave(&self, id: u64) {
+        self.sessions.borrow_mut().remove(&id);
+    }
+
+    /// Begins to look something up; returns whether it is known not to exist. Else sessions are told.
+    pub(crate) fn look_up(self: &Rc<Self>, missing: &Missing) -> bool {
+        let now = Instant::now().into_std();
+        let decision = self.lookups.borrow_mut().look_up(missing, now);
+        if decision == LookUp::Ask {
+            let runtime = Rc::clone(self);
+            tokio::task::spawn_local(async move { runtime.ask_how_far().await });
+        }
+        decision == LookUp::Unknown
+    }
+
+    /// Asks the controllers how far the metadata is, until nothing is to be looked up.
+    async fn ask_how_far(&self) {
+        loop {
+            if !self.shared.controllers.catch_up().await {
+                self.lookups.borrow_mut().on_failed();
+                return;
+            }
+            // The image may have come to other runtimes first.
+            let image = self.shared.controllers.known().borrow().image.clone();
+            let now = Instant::now().into_std();
+            let (unknown, asks_again) = {
+                let mut routing = self.routing.borrow().clone();
+                routing.on_image(image, now);
+                let moment = Moment {
+                    routing: &routing,
+                    now,
+                };
+                self.lookups.borrow_mut().on_caught_up(moment)
+            };
+            self.tell_unknown(unknown);
+            if !asks_again {
+                return;
+            }
+        }
+    }
+
+    fn tell_unknown(&self, unknown: BTreeSet<Missing>) {
+        if unknown.is_empty() {
+            return;
+        }
+        let unknown = Rc::new(unknown);
+        for mailbox in self.sessions.borrow().values() {
+            mailbox.put(Event::Unknown(Rc::clone(&unknown)));
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! How a request begins: its header is read, and it is refused, queued, or handed to its core.
+//!
+//! What is refused ends the connection after the answers before it have left.
+
+use bytes::Bytes;
+use keylane_protocol::api::ApiKey;
+use keylane_protocol::frame::{decode_request_body, unsupported_api_versions_frame};
+use keylane_protocol::header::{RequestHeader, UnsupportedRequest};
+use keylane_protocol::message::Request;
+use keylane_protocol::message::api_versions::ApiVersionsRequest;
+use keylane_protocol::message::describe_cluster::DescribeClusterRequest;
+use keylane_protocol::message::find_coordinator::FindCoordinatorRequest;
+use keylane_protocol::message::produce::ProduceRequest;
+use keylane_protocol::primitive::Decoder;
+
+use super::queue::{Entry, Form, State};
+use super::{ConnectionError, Current, Session, now};
+use crate::budget::Charge;
+use crate::plan::{self, api_versions, check_items};
+use crate::producing::RequestId;
+
+impl Session {
+    /// Takes a whole request.
+    pub(super) fn take(&mut self, frame: Bytes, charge: Charge) -> Result<(), ConnectionError> {
+        if let Err(refused) = self.queue_up(frame, charge) {
+            match refused {
+                // This one does not wait for what came before.
+                refused @ ConnectionError::UnacknowledgedProduce { .. } => return Err(refused),
+                refused => self.refused = Some(refused),
+            }
+        }
+        Ok(())
+    }
+
+    fn queue_up(&mut self, frame: Bytes, charge: Charge) -> Result<(), ConnectionError> {
+        let (header, body) = RequestHeader::decode(frame)?;
+        let (version, correlation_id) = (header.api_version, header.correlation_id);
+        let (api, state) = match header.supported() {
+            Ok(api) if api_versions::is_offered(api.key) => (api.key, State::Waiting(body)),
+            Ok(_) => {
+                let api_key = header.api_key;
+                return Err(UnsupportedRequest::UnknownApi { api_key }.into());
+            }
+            Err(UnsupportedRequest::UnsupportedVersion {
+                api: ApiKey::ApiVersions,
+                ..
+            }) => {
+                let segments = unsupported_api_versions_frame(correlation_id);
+                (ApiKey::ApiVersions, State::Answered(segments))
+            }
+            Err(refused) => return Err(refused.into()),
+        };
+        if self.client.client_id != header.client_id {
+            self.client.client_id = header.client_id;
+            self.lanes.name(self.client.client_id.as_ref());
+        }
+        let form = Form {
+            api,
+            version,
+            correlation_id,
+        };
+        let is_behind = !self.queue.is_empty();
+        let mut entry = Entry {
+            form,
+            state,
+            _charge: charge,
+        };
+        if api != ApiKey::Produce {
+            let id = self.queue.push(entry);
+            if matches!(api, ApiKey::CreateTopics | ApiKey::DeleteTopics) {
+                self.changes_topics = Some(id);
+            }
+            return match is_behind {
+                true => self.on_waited_for(api),
+                false => Ok(()),
+            };
+        }
+        let State::Waiting(body) = std::mem::replace(&mut entry.state, State::Underway) else {
+            return Ok(());
+        };
+        let request: ProduceRequest = decode_request_body(body, version)?;
+        let partitions = request.topic_data.iter();
+        let partitions = partitions.map(|topic| topic.partition_data.len());
+        check_items(request.topic_data.len() + partitions.sum::<usize>())?;
+        let id = self.queue.push(entry);
+        if is_behind {
+            self.on_waited_for(api)?;
+        }
+        self.begin_produce(id, request, version)
+    }
+
+    /// Notes that a request waits behind those that are here.
+    fn on_waited_for(&mut self, api: ApiKey) -> Result<(), ConnectionError> {
+        self.produce(|producing, moment, effects| producing.on_waited_for(moment, effects))?;
+        match &self.current {
+            Current::Fetch if api != ApiKey::Fetch => {
+                self.fetch(|fetching, moment, effects| fetching.on_waited_for(moment.now, effects))
+            }
+            Current::Asking(_) => {
+                self.ask(|asking, moment, effects| asking.on_waited_for(moment, effects))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Begins a request that has become the first.
+    pub(super) fn begin(
+        &mut self,
+        id: RequestId,
+        form: Form,
+        body: Decoder,
+    ) -> Result<(), ConnectionError> {
+        let routing = self.routing();
+        match form.api {
+            ApiKey::Produce => unreachable!("it is begun when it is read"),
+            ApiKey::Fetch => self.begin_fetch(&decode(body, form)?, form)?,
+            ApiKey::ListOffsets => self.begin_asking(id, &decode(body, form)?, form)?,
+            ApiKey::Metadata => self.begin_metadata(id, decode(body, form)?)?,
+            ApiKey::InitProducerId => self.begin_producer_id(id, body, form)?,
+            ApiKey::CreateTopics => self.begin_create(id, body, form)?,
+            ApiKey::DeleteTopics => self.begin_delete(id, body, form)?,
+            ApiKey::DescribeConfigs => self.begin_configs(id, &decode(body, form)?)?,
+            ApiKey::ApiVersions => {
+                let request: ApiVersionsRequest = decode(body, form)?;
+                self.answer(id, &api_versions::answer(&request, form.version))?;
+            }
+            ApiKey::FindCoordinator => {
+                let _: FindCoordinatorRequest = decode(body, form)?;
+                let advertised = self.advertised(&routing);
+                self.answer(id, &plan::find_coordinator::answer(&advertised))?;
+            }
+            ApiKey::DescribeCluster => {
+                let request: DescribeClusterRequest = decode(body, form)?;
+                let advertised = self.advertised(&routing);
+                let image = routing.image();
+                let answer = plan::describe_cluster::answer(&request, &advertised, image);
+                self.answer(id, &answer)?;
+            }
+        }
+        let now = now();
+        match &self.current {
+            Current::Fetch if self.queue.has_others_behind() => {
+                self.fetch(|fetching, _, effects| fetching.on_waited_for(now, effects))
+            }
+            Current::Asking(_) if self.queue.len() > 1 => {
+                self.ask(|asking, moment, effects| asking.on_waited_for(moment, effects))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Reads the whole body of a request.
+pub(super) fn decode<R: Request>(body: Decoder, form: Form) -> Result<R, ConnectionError> {
+    Ok(decode_request_body(body, form.version)?)
+}
