@@ -106,7 +106,7 @@ impl<'a> Linked<'a> {
                     None
                 }
                 Told::Reply(Waiting::Client(answer), reply) => {
-                    let _ = answer.send(Ok(reply.chunk.into_bytes()));
+                    let _ = answer.send(body_of(reply));
                     None
                 }
                 Told::Lost(Waiting::Metadata(_), _) => {
@@ -124,6 +124,12 @@ impl<'a> Linked<'a> {
     }
 
     fn on_metadata(&mut self, asked: i64, reply: Reply) -> Option<Ended> {
+        match reply.error_code {
+            ErrorCode::None => {}
+            // It is no voter.
+            ErrorCode::NotController => return Some(Ended::Redirected(BrokerId::NONE)),
+            other => return Some(Ended::Lost(other.name().to_string())),
+        }
         let answer = match FetchMetadataAnswer::from_bytes(reply.chunk.into_bytes()) {
             Ok(answer) => answer,
             Err(error) => return Some(Ended::Lost(error.to_string())),
@@ -219,6 +225,15 @@ impl Waiting {
         if let Self::Client(answer) = self {
             let _ = answer.send(Err(fate));
         }
+    }
+}
+
+/// Returns the body of a reply to a client's question; without one it was either not looked at, or that is not known.
+fn body_of(reply: Reply) -> Result<Bytes, Fate> {
+    match reply.error_code {
+        ErrorCode::None => Ok(reply.chunk.into_bytes()),
+        ErrorCode::NotController | ErrorCode::ThrottlingQuotaExceeded => Err(Fate::NeverSent),
+        _ => Err(Fate::Unknown),
     }
 }
 

@@ -7,6 +7,8 @@ use keylane_protocol::link::lane::Answer;
 use keylane_protocol::message::{Message, Response};
 use keylane_protocol::primitive::{DecodeError, Decoder, EncodeError, Encoder};
 
+use tracing::debug;
+
 use super::lanes::Offered;
 use super::queue::State;
 use super::{ConnectionError, Current, Session};
@@ -45,6 +47,11 @@ impl Session {
         asked: Asked,
         answer: &Answer,
     ) -> Result<(), ConnectionError> {
+        if !answer.error_code.is_none() {
+            let words = answer.words.as_deref().unwrap_or_default();
+            debug!(connection = self.id, error = %answer.error_code.name(), words, "a broker has refused a request");
+            return self.on_lost(asked, Fate::NeverSent);
+        }
         match (asked, &self.current) {
             (Asked::Fetch(part), _) => self.on_fetched(part, answer),
             (Asked::Part(id, part), Current::Asking(underway)) if underway.id == id => {
