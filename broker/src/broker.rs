@@ -1,6 +1,7 @@
 //! Starting and ending a broker: folder, partitions, threads, listener, in this order, and back.
 
 mod error;
+mod founding;
 mod lead;
 mod member;
 mod opened;
@@ -24,7 +25,7 @@ use tracing::{info, warn};
 pub use error::{BrokerFailure, StartError, StopError};
 
 use self::lead::{Closing, Lead, Listeners};
-use self::member::{Member, VoterFiles, boot_id};
+use self::member::{Member, VoterFiles, VoterParts, boot_id};
 use self::opened::{Opened, listen};
 use crate::clock::Uptime;
 use crate::config::BrokerConfig;
@@ -168,7 +169,8 @@ impl Broker {
         opened: Opened,
         listeners: Listeners,
     ) -> Result<(), StartError> {
-        let (folder, maker, mut ids) = (opened.folder, opened.maker, opened.ids);
+        let (folder, maker, mut ids, store) =
+            (opened.folder, opened.maker, opened.ids, opened.store);
         let folder_cluster_id = (folder.acknowledged() > 0).then(|| folder.cluster_id());
         let switch = OfflineSwitch::new(maker.shard_count, &self.ending);
         let view = Arc::new(ArcSwap::from_pointee(TopicsImage::default()));
@@ -179,10 +181,9 @@ impl Broker {
         let (publish, published) = watch::channel(0);
         let member = Member {
             registration: self.registration(&folder, &config),
-            found: found_cluster(&folder, &mut ids),
-            store: opened.store,
+            found: found_cluster(&folder, &config, &mut ids),
+            voter: config.is_voter().then_some(VoterParts { store, ids }),
             config: Arc::clone(&config),
-            ids,
             hosting: queue.hosting(),
             published: published.clone(),
             producer_ids: Arc::default(),
@@ -296,13 +297,15 @@ impl Broker {
             Some(address) => (ByteString::from(address.host.as_str()), address.port),
             None => (bound.ip().to_string().into(), bound.port()),
         };
+        let (internal_host, internal_port) = match config.own_voter() {
+            Some(voter) => (ByteString::from(voter.host.as_str()), voter.port),
+            // Every address of this machine, of which clients are told one.
+            None if internal.ip().is_unspecified() => (host.clone(), internal.port()),
+            None => (internal.ip().to_string().into(), internal.port()),
+        };
         let addresses = Addresses {
-            internal_host: match internal.ip().is_unspecified() {
-                // Every address of this machine, of which clients are told one.
-                true => host.clone(),
-                false => internal.ip().to_string().into(),
-            },
-            internal_port: internal.port(),
+            internal_host,
+            internal_port,
             host,
             port,
         };
@@ -433,12 +436,16 @@ fn shards(
         .unzip()
 }
 
-/// Returns the id of the cluster to found, if this broker is to found one: with a folder that belongs to none yet.
-fn found_cluster(folder: &DataFolder, ids: &mut IdSource) -> Option<ClusterId> {
+/// Returns the id of the cluster to found with a folder that belongs to none yet; zero if its voters are to make it.
+fn found_cluster(
+    folder: &DataFolder,
+    config: &BrokerConfig,
+    ids: &mut IdSource,
+) -> Option<ClusterId> {
     let is_member = folder.acknowledged() > 0;
     let before = folder.cluster_id();
     // A folder from before there were controllers keeps the id that its clients know.
-    let id = match before == ClusterId::default() {
+    let id = match before == ClusterId::ZERO && config.voters.is_empty() {
         true => ids.cluster_id(),
         false => before,
     };

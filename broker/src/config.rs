@@ -1,13 +1,19 @@
 //! How a broker is configured: typed, documented, defaulted, validated once; then immutable.
 
+mod voters;
+
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use keylane_protocol::identifiers::BrokerId;
 
 use crate::limits::Limits;
 use crate::topic_settings::TopicSettings;
+
+pub(crate) use voters::show as show_voters;
+pub use voters::{InvalidVoter, VoterAddress};
 
 const BROKER_ID_MAX: i32 = 999_999;
 const RUNTIMES_MAX: usize = 256;
@@ -33,6 +39,15 @@ pub struct BrokerConfig {
     /// Where the internal listener binds, which routers and other brokers dial; port 0 takes a free one. Default
     /// 127.0.0.1:0.
     pub internal_listen: SocketAddr,
+    /// The brokers that vote on the cluster's metadata, this one among them or not, at their internal addresses; the
+    /// same list for every broker of the cluster. Empty: this broker is a cluster of its own. Kafka's
+    /// `controller.quorum.voters`.
+    pub voters: Vec<VoterAddress>,
+    /// Whether this voter founds the cluster, once all voters are there and none belongs to one. Default false.
+    pub bootstrap: bool,
+    /// A broker that is silent for so long takes no part; the same for every broker. Kafka's
+    /// `broker.session.timeout.ms`. Default 9 s.
+    pub session: Duration,
     /// Permits a listener that other machines can reach, although nothing is encrypted or authenticated. Default false.
     pub insecure: bool,
     /// What Metadata names; `None` is the address at which the client reached us. Kafka's `advertised.listeners`.
@@ -99,6 +114,9 @@ impl BrokerConfig {
             data_folder: data_folder.into(),
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9092),
             internal_listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0),
+            voters: Vec::new(),
+            bootstrap: false,
+            session: Duration::from_secs(9),
             insecure: false,
             advertise: None,
             auto_create_topics: false,
@@ -147,6 +165,7 @@ impl BrokerConfig {
             ));
         }
         self.validate_topic_defaults(&mut faults);
+        self.validate_voters(&mut faults);
         self.limits.validate(&mut faults);
         if faults.is_empty() {
             Ok(())

@@ -5,100 +5,39 @@
 //! ```
 //! A process never serves before it is registered, so whatever its predecessor did is over by then.
 
-use std::sync::Arc;
+mod controllers;
+mod following;
+mod links;
+
 use std::time::Duration;
 
 use bytestring::ByteString;
 use keylane_protocol::cluster::call::{
-    AdoptedConfig, AdoptedTopic, BrokerHeartbeatRequest, Call, CallBody, RegisterBrokerRequest,
+    AdoptedConfig, AdoptedTopic, BrokerHeartbeatRequest, RegisterBrokerRequest,
 };
 use keylane_protocol::error_code::ErrorCode;
+use keylane_protocol::identifiers::BrokerId;
 use keylane_protocol::offset::{BrokerEpoch, LeaderEpoch};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+pub(crate) use controllers::Controllers;
+pub(crate) use following::follow;
+pub(crate) use links::{CallLinks, KnownCluster};
+
+use self::controllers::RETRY_PAUSE;
 use crate::config::BrokerConfig;
-use crate::controller::service::ControllerHandle;
 use crate::folder::DataFolder;
-use crate::handler::controller_calls;
 use crate::hosting::{Hosting, IndexedImage};
-
-/// How long a call to the controllers may take, all tries together.
-const CALL_TIMEOUT: Duration = Duration::from_secs(15);
-
-/// How long to wait before another try.
-const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
 /// How many heartbeats fit into a session.
 const HEARTBEATS_PER_SESSION: u32 = 4;
 
-/// Calls the leading controller.
-#[derive(Clone)]
-pub(crate) struct Controllers {
-    /// This broker's own; `None` if it is no voter.
-    own: Option<ControllerHandle>,
-    config: Arc<BrokerConfig>,
-}
-
-impl Controllers {
-    pub(crate) fn new(own: Option<ControllerHandle>, config: Arc<BrokerConfig>) -> Self {
-        Self { own, config }
-    }
-
-    /// Returns this broker's own controller; `None` if it is no voter.
-    pub(crate) fn own(&self) -> Option<&ControllerHandle> {
-        self.own.as_ref()
-    }
-
-    /// Asks the leading controller; waits for one that leads as long as a call may take.
-    ///
-    /// # Errors
-    /// The code to answer with when no controller answers in time.
-    pub(crate) async fn call<C: Call>(&self, request: &C) -> Result<C::Answer, ErrorCode>
-    where
-        C::Answer: Redirected,
-    {
-        let deadline = Instant::now() + CALL_TIMEOUT;
-        let body = request.to_bytes().map_err(|_| ErrorCode::InvalidRequest)?;
-        loop {
-            if let Some(own) = &self.own {
-                let answered = controller_calls::answer(own, &self.config, C::KIND, body.clone());
-                let answered = timeout_at(deadline, answered).await;
-                let answer = answered.map_err(|_| ErrorCode::RequestTimedOut)?;
-                let answer = answer.map_err(|_| ErrorCode::InvalidRequest)?;
-                let answer =
-                    C::Answer::from_bytes(answer).map_err(|_| ErrorCode::InvalidRequest)?;
-                if answer.error_code() != ErrorCode::NotController {
-                    return Ok(answer);
-                }
-            }
-            if Instant::now() + RETRY_PAUSE >= deadline {
-                return Err(ErrorCode::RequestTimedOut);
-            }
-            sleep(RETRY_PAUSE).await;
-        }
-    }
-}
-
-/// An answer that may say that another voter leads.
-pub(crate) trait Redirected: CallBody {
-    /// Returns whether the call was answered, and why not.
-    fn error_code(&self) -> ErrorCode;
-}
-
-macro_rules! redirected {
-    ($($answer:ident),*) => {$(
-        impl Redirected for keylane_protocol::cluster::call::$answer {
-            fn error_code(&self) -> ErrorCode {
-                self.error_code
-            }
-        }
-    )*};
-}
-
-redirected!(RegisterBrokerAnswer, BrokerHeartbeatAnswer, ForwardAnswer);
+/// How long a broker that stops waits to hear that it is excluded; without that it is after a session.
+const FAREWELL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why a broker is no member.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -122,6 +61,8 @@ pub(crate) struct Membership {
     /// The index up to which it serves accordingly.
     pub published: watch::Receiver<u64>,
     pub session: Duration,
+    /// Told the cluster that this process has registered with.
+    pub cluster_id: KnownCluster,
     pub stopping: CancellationToken,
 }
 
@@ -135,7 +76,11 @@ impl Membership {
         request: &RegisterBrokerRequest,
     ) -> Result<BrokerEpoch, MembershipError> {
         let registered = loop {
-            match self.controllers.call(request).await {
+            let answered = tokio::select! {
+                () = self.stopping.cancelled() => return Err(MembershipError::Stopping),
+                answered = self.controllers.call(request) => answered,
+            };
+            match answered {
                 Ok(answer) if answer.error_code.is_none() => break answer,
                 Ok(answer) if answer.error_code.is_retriable() => {
                     warn!(error = %answer.error_code.name(), "not registered yet");
@@ -145,13 +90,14 @@ impl Membership {
                     let words = words.unwrap_or_else(|| answer.error_code.name().to_owned());
                     return Err(MembershipError::Refused { words });
                 }
-                Err(error) => warn!(error = %error.name(), "no controller answers yet"),
-            }
-            if self.stopping.is_cancelled() {
-                return Err(MembershipError::Stopping);
+                Err(error) => {
+                    let faults = self.controllers.faults();
+                    warn!(error = %error.name(), %faults, "no controller answers yet");
+                }
             }
             sleep(RETRY_PAUSE).await;
         };
+        self.cluster_id.get_or_init(|| registered.cluster_id);
         if !self.hosting.acknowledge(registered.cluster_id).await {
             return Err(MembershipError::Stopping);
         }
@@ -183,8 +129,17 @@ impl Membership {
         epoch: BrokerEpoch,
         joined: &CancellationToken,
     ) -> Result<(), MembershipError> {
-        let mut beat = tokio::time::interval(self.session / HEARTBEATS_PER_SESSION);
-        beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let beat = Beat {
+            controllers: self.controllers.clone(),
+            broker_id: request.broker_id,
+            epoch,
+            published: self.published.clone(),
+        };
+        let interval = self.session / HEARTBEATS_PER_SESSION;
+        let mut ticks = tokio::time::interval(interval);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        // A heartbeat that is waited for holds up no metadata.
+        let mut under_way: Option<JoinHandle<Heard>> = None;
         // The index of the metadata by which this broker takes part.
         let mut takes_part_from = None;
         let mut published = self.published.clone();
@@ -195,7 +150,7 @@ impl Membership {
             tokio::select! {
                 biased;
                 () = self.stopping.cancelled() => {
-                    self.beat(request, epoch, true).await?;
+                    beat.clone().send(true, FAREWELL_TIMEOUT).await?;
                     return Ok(());
                 }
                 changed = self.images.changed() => {
@@ -210,34 +165,57 @@ impl Membership {
                         return Ok(());
                     }
                 }
-                _ = beat.tick() => takes_part_from = self.beat(request, epoch, false).await?,
+                heard = heard(&mut under_way) => {
+                    under_way = None;
+                    takes_part_from = heard?;
+                }
+                _ = ticks.tick(), if under_way.is_none() => {
+                    under_way = Some(tokio::spawn(beat.clone().send(false, interval)));
+                }
             }
         }
     }
+}
 
-    /// Sends a heartbeat; returns the index of metadata by which this broker takes part, if it does.
-    async fn beat(
-        &self,
-        request: &RegisterBrokerRequest,
-        epoch: BrokerEpoch,
-        is_stopping: bool,
-    ) -> Result<Option<u64>, MembershipError> {
+/// What is heard of a heartbeat: the index of the metadata by which this broker takes part, if it does.
+type Heard = Result<Option<u64>, MembershipError>;
+
+/// Waits for what is heard of the heartbeat under way; for ever if there is none.
+async fn heard(under_way: &mut Option<JoinHandle<Heard>>) -> Heard {
+    match under_way {
+        Some(beat) => beat.await.unwrap_or(Ok(None)),
+        None => std::future::pending().await,
+    }
+}
+
+/// Says to every voter that this process lives: whichever leads next has then heard of it.
+#[derive(Clone)]
+struct Beat {
+    controllers: Controllers,
+    broker_id: BrokerId,
+    epoch: BrokerEpoch,
+    published: watch::Receiver<u64>,
+}
+
+impl Beat {
+    async fn send(self, is_stopping: bool, within: Duration) -> Heard {
         let heartbeat = BrokerHeartbeatRequest {
-            broker_id: request.broker_id,
-            broker_epoch: epoch,
+            broker_id: self.broker_id,
+            broker_epoch: self.epoch,
             index: i64::try_from(*self.published.borrow()).unwrap_or(i64::MAX),
             is_stopping,
         };
-        match self.controllers.call(&heartbeat).await {
-            Ok(answer) if answer.error_code == ErrorCode::StaleBrokerEpoch => {
+        match self.controllers.tell_every(&heartbeat, within).await {
+            Some(answer) if answer.error_code == ErrorCode::StaleBrokerEpoch => {
                 Err(MembershipError::Replaced)
             }
-            Ok(answer) => {
+            Some(answer) => {
                 let takes_part = answer.error_code.is_none() && !answer.is_fenced;
                 Ok(takes_part.then(|| u64::try_from(answer.index).unwrap_or(0)))
             }
-            Err(error) => {
-                warn!(error = %error.name(), "no controller hears that this broker lives");
+            None => {
+                let faults = self.controllers.faults();
+                warn!(%faults, "no controller that leads hears that this broker lives");
                 Ok(None)
             }
         }

@@ -1,39 +1,35 @@
 //! What runs beside serving: this broker as a voter of the quorum, as its controller, and as a member of its cluster.
 
-use std::collections::BTreeMap;
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use bytes::Bytes;
 use keylane_protocol::cluster::call::RegisterBrokerRequest;
 use keylane_protocol::identifiers::ClusterId;
+use keylane_protocol::link::handshake::Role;
 use keylane_protocol::offset::BrokerEpoch;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::error::StartError;
+use super::founding::Founding;
 use crate::config::BrokerConfig;
-use crate::controller::core::AskError;
 use crate::controller::new_topic::TopicRules;
 use crate::controller::raft::store::Store;
 use crate::controller::raft::store::thread::Condition;
-use crate::controller::raft::{InitializeError, PeerError, Peers, Quorum, QuorumSettings, Voter};
-use crate::controller::replica::MetadataReplica;
-use crate::controller::service::{self, ControllerHandle, ControllerSettings, ControllerTask};
+use crate::controller::raft::{Quorum, QuorumSettings};
+use crate::controller::replica::{MetadataReplica, MetadataView};
+use crate::controller::service::{ControllerHandle, ControllerSettings, ControllerTask};
 use crate::entropy::IdSource;
 use crate::handler::init_producer_id::ProducerIds;
 use crate::hosting::{Hosting, IndexedImage};
-use crate::membership::{Controllers, Membership};
+use crate::membership::{self, CallLinks, Controllers, KnownCluster, Membership};
 use crate::shard::reports::OfflineSwitch;
 use crate::threads;
 
 /// A lone voter has nobody to wait for: it leads at once.
 const LONE_HEARTBEAT: Duration = Duration::from_millis(20);
 const LONE_ELECTION: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(100)];
-
-/// A broker that is silent for so long is fenced.
-const SESSION: Duration = Duration::from_secs(9);
 
 /// Returns the operating system's id of its own start; empty where it has none.
 pub(super) fn boot_id() -> String {
@@ -44,17 +40,23 @@ pub(super) fn boot_id() -> String {
 /// This broker as voter, controller and member, before it runs.
 pub(super) struct Member {
     pub registration: RegisterBrokerRequest,
-    /// The id of the cluster to found; `None` in one that exists.
+    /// The id of the cluster to found, zero if the voters are to make it; `None` in one that exists.
     pub found: Option<ClusterId>,
-    pub store: Store,
+    /// What makes it a voter; `None` if it is none.
+    pub voter: Option<VoterParts>,
     pub config: Arc<BrokerConfig>,
-    pub ids: IdSource,
     pub hosting: Hosting,
     pub published: watch::Receiver<u64>,
     pub producer_ids: Arc<ProducerIds>,
     pub joined: CancellationToken,
     pub stopping: CancellationToken,
     pub switch: OfflineSwitch,
+}
+
+/// What a voter works with.
+pub(super) struct VoterParts {
+    pub store: Store,
+    pub ids: IdSource,
 }
 
 /// The voter's files, which are written to by a thread of their own.
@@ -72,51 +74,53 @@ impl VoterFiles {
     }
 }
 
-/// A lone voter has no others to call.
-struct NoPeers;
-
-impl Peers for NoPeers {
-    async fn call(&self, _: &Voter, _: Bytes, _: Duration) -> Result<Bytes, PeerError> {
-        Err(PeerError::Unreachable {
-            reason: "no other voters are configured".to_owned(),
-        })
-    }
-}
-
 impl Member {
     /// Runs until the broker stops. Says first how to reach the controllers, then whether the broker has joined.
     pub(super) async fn run(
-        self,
+        mut self,
         files: &VoterFiles,
         started: SyncSender<Result<Controllers, StartError>>,
         tell_joined: SyncSender<Result<(), StartError>>,
     ) {
-        let cluster_id = self.found.unwrap_or(self.registration.cluster_id);
-        let settings = self.settings();
-        let switch = self.switch.clone();
-        let quorum = start_quorum(self.store, cluster_id, &settings, self.ids, switch);
-        let controller = match quorum.await {
-            Ok(controller) => controller,
-            Err(error) => {
-                let _ = started.send(Err(error));
-                return;
-            }
+        let cluster_id = KnownCluster::default();
+        let links = self.links(&cluster_id);
+        let controller = match self.voter.take() {
+            Some(voter) => match self.start_controller(voter, &links, files).await {
+                Ok(controller) => Some(controller),
+                Err(error) => {
+                    let _ = started.send(Err(error));
+                    return;
+                }
+            },
+            None => None,
         };
-        let _ = files.0.set(controller.quorum().files());
-        let controllers = Controllers::new(Some(controller.clone()), self.config);
+        let config = Arc::clone(&self.config);
+        let controllers = Controllers::new(controller.clone(), Arc::clone(&config), links);
         if started.send(Ok(controllers.clone())).is_err() {
             return;
         }
         let mut membership = Membership {
-            controllers,
             hosting: self.hosting,
-            images: controller.view().images(),
+            images: match &controller {
+                Some(controller) => controller.view().images(),
+                None => membership::follow(controllers.clone()),
+            },
+            controllers,
             followed: watch::channel(IndexedImage::default()).0,
             published: self.published,
-            session: SESSION,
+            session: config.session,
+            cluster_id,
             stopping: self.stopping,
         };
-        let joining = join(&mut membership, &controller, &self.registration, self.found);
+        let founding = controller.as_ref().map(|controller| Founding {
+            controller,
+            controllers: membership.controllers.clone(),
+            config: &config,
+            registration: &self.registration,
+            found: self.found,
+            stopping: membership.stopping.clone(),
+        });
+        let joining = join(&mut membership, founding, &self.registration);
         match joining.await {
             Ok(epoch) => {
                 self.producer_ids.begin(epoch);
@@ -133,18 +137,51 @@ impl Member {
             }
             Err(error) => drop(tell_joined.send(Err(error))),
         }
-        controller.quorum().stop().await;
+        if let Some(controller) = controller {
+            controller.quorum().stop().await;
+        }
     }
 
-    fn settings(&self) -> ControllerSettings {
+    /// Starts this voter and its controller.
+    async fn start_controller(
+        &self,
+        voter: VoterParts,
+        links: &CallLinks,
+        files: &VoterFiles,
+    ) -> Result<ControllerHandle, StartError> {
+        let known = match self.found {
+            // Who else is to vote may know already which cluster it is.
+            Some(found) => self.config.voters.is_empty().then_some(found),
+            None => Some(self.registration.cluster_id),
+        };
+        let settings = quorum_settings(&self.config, known);
+        let controller_settings = self.controller_settings(&settings);
+        let switch = self.switch.clone();
+        let quorum = start_quorum(voter.store, settings, links.clone(), switch);
+        let (quorum, view) = quorum.await?;
+        let _ = files.0.set(quorum.files());
+        let (task, controller) = ControllerTask::new(quorum, view, &controller_settings, voter.ids);
+        tokio::spawn(task.run());
+        Ok(controller)
+    }
+
+    fn links(&self, cluster_id: &KnownCluster) -> CallLinks {
+        let role = match self.config.is_voter() {
+            true => Role::Voter,
+            false => Role::Broker,
+        };
+        CallLinks::new(self.config.id, role, Arc::clone(cluster_id))
+    }
+
+    fn controller_settings(&self, quorum: &QuorumSettings) -> ControllerSettings {
         ControllerSettings {
             rules: TopicRules {
                 default_partitions: self.config.default_partitions,
                 defaults: self.config.topic_defaults,
                 partitions_max: self.config.limits.partitions_max,
             },
-            session: SESSION,
-            lease: LONE_ELECTION[0],
+            session: self.config.session,
+            lease: quorum.election_min,
         }
     }
 }
@@ -152,13 +189,11 @@ impl Member {
 /// Founds the cluster, if this broker is to, and registers with it.
 async fn join(
     membership: &mut Membership,
-    controller: &ControllerHandle,
+    founding: Option<Founding<'_>>,
     registration: &RegisterBrokerRequest,
-    found: Option<ClusterId>,
 ) -> Result<BrokerEpoch, StartError> {
-    match found {
-        Some(cluster_id) => found_cluster(controller, registration, cluster_id).await?,
-        None => check_founded(controller).await?,
+    if let Some(founding) = founding {
+        founding.until_founded().await?;
     }
     let joined = membership.join(registration).await;
     joined.map_err(|error| StartError::Refused {
@@ -166,24 +201,33 @@ async fn join(
     })
 }
 
-/// Starts this voter and its controller.
-async fn start_quorum(
-    store: Store,
-    cluster_id: ClusterId,
-    settings: &ControllerSettings,
-    ids: IdSource,
-    switch: OfflineSwitch,
-) -> Result<ControllerHandle, StartError> {
-    let failing = switch.clone();
-    let (replica, view) = MetadataReplica::new(move |reason| failing.fail(&reason));
-    let quorum_settings = QuorumSettings {
-        cluster_id: Some(cluster_id),
-        heartbeat: LONE_HEARTBEAT,
-        election_min: LONE_ELECTION[0],
-        election_max: LONE_ELECTION[1],
+/// Returns how the quorum behaves of which this voter is one.
+fn quorum_settings(config: &BrokerConfig, cluster_id: Option<ClusterId>) -> QuorumSettings {
+    let settings = QuorumSettings {
+        cluster_id,
         ..QuorumSettings::default()
     };
-    let quorum = Quorum::start(store, replica, NoPeers, quorum_settings).await?;
+    match config.voters.len() {
+        0 | 1 => QuorumSettings {
+            heartbeat: LONE_HEARTBEAT,
+            election_min: LONE_ELECTION[0],
+            election_max: LONE_ELECTION[1],
+            ..settings
+        },
+        _ => settings,
+    }
+}
+
+/// Starts this voter.
+async fn start_quorum(
+    store: Store,
+    settings: QuorumSettings,
+    peers: CallLinks,
+    switch: OfflineSwitch,
+) -> Result<(Arc<Quorum>, MetadataView), StartError> {
+    let failing = switch.clone();
+    let (replica, view) = MetadataReplica::new(move |reason| failing.fail(&reason));
+    let quorum = Quorum::start(store, replica, peers, settings).await?;
     let mut failure = quorum.failure();
     tokio::spawn(async move {
         if let Ok(reason) = failure.wait_for(Option::is_some).await {
@@ -193,49 +237,5 @@ async fn start_quorum(
             ));
         }
     });
-    let (task, controller) = ControllerTask::new(Arc::new(quorum), view, settings, ids);
-    tokio::spawn(task.run());
-    Ok(controller)
-}
-
-/// Checks that the metadata is there of a cluster that this voter once founded.
-async fn check_founded(controller: &ControllerHandle) -> Result<(), StartError> {
-    let is_founded = controller.quorum().is_initialized().await;
-    if is_founded.unwrap_or(false) {
-        return Ok(());
-    }
-    let reason = "the data folder belongs to a cluster, but what it held of the cluster's metadata (its folder \
-                  'controller') is gone: restore it from a backup; nothing was changed";
-    Err(StartError::Refused {
-        reason: reason.to_owned(),
-    })
-}
-
-/// Makes the quorum of this one voter, and founds the cluster, unless that was done before a crash.
-async fn found_cluster(
-    controller: &ControllerHandle,
-    registration: &RegisterBrokerRequest,
-    cluster_id: ClusterId,
-) -> Result<(), StartError> {
-    let refused = |reason: String| StartError::Refused { reason };
-    let voter = Voter {
-        broker_id: registration.broker_id,
-        host: registration.internal_host.to_string(),
-        port: u16::try_from(registration.internal_port).unwrap_or(0),
-    };
-    let quorum = controller.quorum();
-    let voters = BTreeMap::from([(quorum.node_id(), voter)]);
-    match quorum.initialize(voters).await {
-        Ok(()) | Err(InitializeError::Exists) => {}
-        Err(error) => return Err(refused(error.to_string())),
-    }
-    loop {
-        match service::found(controller, cluster_id).await {
-            Ok(()) => return Ok(()),
-            Err(AskError::NotController | AskError::Unknown) => {
-                tokio::time::sleep(LONE_HEARTBEAT).await;
-            }
-            Err(error) => return Err(refused(error.to_string())),
-        }
-    }
+    Ok((Arc::new(quorum), view))
 }

@@ -53,9 +53,11 @@ pub(crate) async fn answer(
         CallKind::RouterHeartbeat => {
             encoded(&router_heartbeat(controller, CallBody::from_bytes(body)?).await)
         }
-        CallKind::DescribeQuorum => {
-            encoded(&describe_quorum(controller, &CallBody::from_bytes(body)?))
-        }
+        CallKind::DescribeQuorum => encoded(&describe_quorum(
+            controller,
+            config,
+            &CallBody::from_bytes(body)?,
+        )),
     }
 }
 
@@ -261,25 +263,36 @@ pub(crate) async fn router_heartbeat(
 /// Returns the voters.
 pub(crate) fn describe_quorum(
     controller: &ControllerHandle,
+    config: &BrokerConfig,
     _request: &DescribeQuorumRequest,
 ) -> DescribeQuorumAnswer {
-    let voters = controller.quorum().voters().into_values();
-    let voter = |voter: raft::Voter| Voter {
+    let quorum = controller.quorum();
+    let voter = |(node_id, voter): (u64, raft::Voter)| Voter {
         broker_id: voter.broker_id,
         internal_host: ByteString::from(voter.host),
         internal_port: i32::from(voter.port),
         index: -1,
+        node_id,
     };
-    let (_, image) = controller.view().image();
+    let listed = config.voters.iter().map(|voter| Voter {
+        broker_id: voter.id,
+        internal_host: ByteString::from(voter.host.as_str()),
+        internal_port: i32::from(voter.port),
+        index: -1,
+        node_id: 0,
+    });
     DescribeQuorumAnswer {
-        cluster_id: image.cluster_id().unwrap_or(ClusterId::default()),
+        // It is known before the metadata says so.
+        cluster_id: quorum.cluster_id().unwrap_or(ClusterId::ZERO),
         controller_id: controller.leader(),
         term: {
-            let leadership = controller.quorum().leadership();
+            let leadership = quorum.leadership();
             let term = leadership.borrow().term;
             i64::try_from(term).unwrap_or(i64::MAX)
         },
         index: index(controller),
-        voters: voters.map(voter).collect(),
+        voters: quorum.voters().into_iter().map(voter).collect(),
+        node_id: quorum.node_id(),
+        listed: listed.collect(),
     }
 }

@@ -3,11 +3,11 @@
 use super::Setting;
 use super::values::{
     durability, duration, number, put, put_advertise, put_host, put_port, show_size, show_time,
-    size, socket_address, truth,
+    size, socket_address, truth, voters,
 };
 
 /// In the order of `--help`.
-pub(super) static SETTINGS: [Setting; 31] = [
+pub(super) static SETTINGS: [Setting; 34] = [
     Setting {
         name: "id",
         value_name: "ID",
@@ -47,6 +47,31 @@ pub(super) static SETTINGS: [Setting; 31] = [
         is_switch: false,
         apply: |config, text| put(&mut config.internal_listen, socket_address(text)),
         show: |config| config.internal_listen.to_string(),
+    },
+    Setting {
+        name: "voters",
+        value_name: "ID@HOST:PORT,...",
+        help: "The brokers that vote on the cluster's metadata, at their internal addresses; the same list for every \
+               broker of the cluster. Without it the broker is a cluster of its own",
+        is_switch: false,
+        apply: |config, text| put(&mut config.voters, voters(text)),
+        show: |_| String::new(),
+    },
+    Setting {
+        name: "bootstrap",
+        value_name: "BOOL",
+        help: "Found the cluster once all voters are there and none belongs to one; give it to one of the voters",
+        is_switch: true,
+        apply: |config, text| put(&mut config.bootstrap, truth(text)),
+        show: |config| config.bootstrap.to_string(),
+    },
+    Setting {
+        name: "session",
+        value_name: "TIME",
+        help: "A broker that is silent for so long takes no part; the same for every broker",
+        is_switch: false,
+        apply: |config, text| put(&mut config.session, duration(text)),
+        show: |config| show_time(config.session),
     },
     Setting {
         name: "insecure",

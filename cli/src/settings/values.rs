@@ -1,6 +1,6 @@
 //! How the text of a setting becomes a value, and how a value is shown in the help text.
 
-use keylane_broker::config::{AdvertisedAddress, BrokerConfig};
+use keylane_broker::config::{AdvertisedAddress, BrokerConfig, VoterAddress};
 use keylane_broker::topic_settings::Durability;
 use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
@@ -60,6 +60,14 @@ pub(super) fn put_port(config: &mut BrokerConfig, text: &str) -> Result<(), Stri
 pub(super) fn socket_address(text: &str) -> Result<SocketAddr, String> {
     text.parse()
         .map_err(|_| "not an IP address and a port: give for instance 127.0.0.1:9093".to_owned())
+}
+
+pub(super) fn voters(text: &str) -> Result<Vec<VoterAddress>, String> {
+    let voters = text.split(',').map(|voter| {
+        let voter: Result<VoterAddress, _> = voter.trim().parse();
+        voter.map_err(|error| error.to_string())
+    });
+    voters.collect()
 }
 
 pub(super) fn put_advertise(config: &mut BrokerConfig, text: &str) -> Result<(), String> {

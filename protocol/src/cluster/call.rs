@@ -354,8 +354,12 @@ message! {
         term: i64,
         /// The index of the newest metadata that this voter has applied.
         index: i64,
-        /// All voters.
+        /// All voters; none before the quorum is made.
         voters: Vec<Voter>,
+        /// The node of the quorum that answers.
+        node_id: u64,
+        /// The voters that the configuration of the one who answers lists, whose nodes it does not know.
+        listed: Vec<Voter>,
     }
 }
 
@@ -370,6 +374,8 @@ message! {
         internal_port: i32,
         /// The index up to which the leader knows it to follow; -1 if the one asked does not lead.
         index: i64,
+        /// Its node in the quorum; 0 if that is not known.
+        node_id: u64,
     }
 }
 

@@ -18,7 +18,8 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::link::{HandshakeError, LinkReader, LinkWriter, ReadLinkError, introduce};
 use crate::cluster::Endpoint;
-use crate::link::call::Call;
+use crate::error_code::ErrorCode;
+use crate::link::call::{Call, Reply};
 use crate::link::handshake::{Hello, Welcome};
 use crate::link::limits::{
     CALLS_PENDING_MAX, CALLS_WAITING_MAX, DIAL_PAUSE_MAX, DIAL_PAUSE_MIN, DIAL_TIMEOUT,
@@ -27,7 +28,7 @@ use crate::link::{Body, Dialer, Fate, LinkViolation, Told};
 use crate::primitive::EncodeError;
 
 /// Why a call has no answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
     /// The peer has not got it, so it had no effect.
     #[error("the call was not sent")]
@@ -35,6 +36,14 @@ pub enum CallError {
     /// The peer may have got it: it may have had an effect, or have one yet.
     #[error("the call was not answered, and may have had an effect")]
     Unknown,
+    /// The peer says why it does not answer.
+    #[error("the call was refused with {}: {words}", error_code.name())]
+    Refused {
+        /// Why.
+        error_code: ErrorCode,
+        /// The same for people.
+        words: String,
+    },
 }
 
 impl From<Fate> for CallError {
@@ -320,12 +329,22 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Link<R, W> {
         for told in self.told.drain(..) {
             // Whoever asked may have gone.
             match told {
-                Told::Reply(asker, reply) => drop(asker.send(Ok(reply.chunk.into_bytes()))),
+                Told::Reply(asker, reply) => drop(asker.send(body(reply))),
                 Told::Lost(asker, fate) => drop(asker.send(Err(fate.into()))),
                 _ => {}
             }
         }
     }
+}
+
+fn body(reply: Reply) -> Result<Bytes, CallError> {
+    if reply.error_code.is_none() {
+        return Ok(reply.chunk.into_bytes());
+    }
+    Err(CallError::Refused {
+        error_code: reply.error_code,
+        words: reply.words.unwrap_or_default().to_string(),
+    })
 }
 
 #[cfg(test)]

@@ -256,6 +256,11 @@ impl Quorum {
         self.cluster_id.get().copied()
     }
 
+    /// Says which cluster this is, before the quorum is made. It counts only where that is not known yet.
+    pub fn name_cluster(&self, cluster_id: ClusterId) {
+        self.cluster_id.get_or_init(|| cluster_id);
+    }
+
     /// Returns a watch on who leads.
     #[must_use]
     pub fn leadership(&self) -> watch::Receiver<Leadership> {

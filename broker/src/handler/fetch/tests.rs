@@ -5,6 +5,7 @@ use std::path::Path;
 use arc_swap::ArcSwap;
 use keylane_protocol::cluster::{ClusterImage, PartitionChanged, TopicCreated};
 use keylane_protocol::identifiers::BrokerId;
+use keylane_protocol::link::handshake::Role;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -15,7 +16,7 @@ use crate::disk::Disk;
 use crate::disk::simulated::SimulatedDisk;
 use crate::folder::layout::Layout;
 use crate::handler::init_producer_id::ProducerIds;
-use crate::membership::Controllers;
+use crate::membership::{CallLinks, Controllers};
 use crate::partition::tests::ID;
 use crate::readers::Readers;
 use crate::topic_settings::TopicSettings;
@@ -52,7 +53,11 @@ fn broker() -> (Arc<BrokerState>, mpsc::Receiver<ShardRequest>) {
         config: Arc::clone(&config),
         topics,
         published: watch::channel(1).1,
-        controllers: Controllers::new(None, config),
+        controllers: Controllers::new(
+            None,
+            config,
+            CallLinks::new(BrokerId(1), Role::Broker, Arc::default()),
+        ),
         shards: vec![shard],
         readers,
         producer_ids: Arc::new(ProducerIds::default()),

@@ -9,7 +9,6 @@ use tokio::task::JoinSet;
 
 use super::*;
 use crate::identifiers::BrokerId;
-use crate::link::call::Reply;
 use crate::link::{Frame, Listener};
 use crate::transport::link::receive;
 
@@ -17,6 +16,7 @@ const WITHIN: Duration = Duration::from_secs(20);
 const ECHO: u16 = 7;
 const SILENT: u16 = 8;
 const HANG_UP: u16 = 9;
+const REFUSED: u16 = 10;
 
 /// Answers calls by their bodies, if they are to be answered at all, until the dialer goes or asks to hang up.
 async fn answer(stream: TcpStream) {
@@ -37,6 +37,15 @@ async fn answer(stream: TcpStream) {
                 let reply = Reply {
                     correlation: call.correlation,
                     chunk: call.chunk,
+                    ..Reply::default()
+                };
+                listener.outbox().reply(reply).expect("it is short");
+            }
+            Some(Frame::Call(call)) if call.kind == REFUSED => {
+                let reply = Reply {
+                    correlation: call.correlation,
+                    error_code: ErrorCode::NotController,
+                    words: Some("not here".into()),
                     ..Reply::default()
                 };
                 listener.outbox().reply(reply).expect("it is short");
@@ -122,6 +131,19 @@ async fn a_call_without_a_reply_is_unknown_and_others_are_answered() {
     assert_eq!(silent, Err(CallError::Unknown));
     let body = Bytes::from_static(b"still there");
     assert_eq!(calls.call(ECHO, 0, body.clone(), WITHIN).await, Ok(body));
+}
+
+#[tokio::test]
+async fn a_refusal_is_told_with_its_words() {
+    let (endpoint, _) = listen().await;
+    let refused = calls(&endpoint)
+        .call(REFUSED, 0, Bytes::new(), WITHIN)
+        .await;
+    let expected = CallError::Refused {
+        error_code: ErrorCode::NotController,
+        words: "not here".to_owned(),
+    };
+    assert_eq!(refused, Err(expected));
 }
 
 #[tokio::test]
