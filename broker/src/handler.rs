@@ -3,6 +3,7 @@
 pub(crate) mod api_versions;
 pub(crate) mod cluster;
 pub(crate) mod controller_calls;
+pub(crate) mod create_partitions;
 pub(crate) mod describe_configs;
 pub(crate) mod exchange;
 pub(crate) mod fetch;

@@ -1,8 +1,8 @@
 //! Reaching a cluster, and what to do about the errors that come from there.
 
 use keylane_client::{
-    AskError, BuildProducerError, Client, ConnectError, ConnectionError, CreateTopicError,
-    DeleteTopicError, ListOffsetsError, MetadataError, SendError,
+    AskError, BuildProducerError, Client, ConnectError, ConnectionError, CreatePartitionsError,
+    CreateTopicError, DeleteTopicError, ListOffsetsError, MetadataError, SendError,
 };
 use keylane_protocol::error_code::ErrorCode;
 use std::error::Error;
@@ -61,6 +61,9 @@ fn hint_of_one(error: &(dyn Error + 'static)) -> Option<String> {
         return hint_of_creation(error);
     }
     if let Some(DeleteTopicError::UnknownTopic { .. }) = error.downcast_ref() {
+        return Some("`keylane topic list` shows the names".to_owned());
+    }
+    if let Some(CreatePartitionsError::UnknownTopic { .. }) = error.downcast_ref() {
         return Some("`keylane topic list` shows the names".to_owned());
     }
     if let Some(AskError::UnknownTopic { .. }) = error.downcast_ref() {

@@ -1,4 +1,4 @@
-//! `keylane topic`: create, list, describe, delete.
+//! `keylane topic`: create, list, describe, add partitions, delete.
 
 use keylane_client::{
     Admin, ConfigEntry, ConfigResource, ConfigSource, ListedOffset, NewTopic, OffsetSpec,
@@ -30,6 +30,17 @@ pub(crate) fn run(arguments: TopicArguments) -> Result<(), Failure> {
                 connect: to,
                 json,
             } => describe(&connect(&to).await?.admin(), &name, json).await,
+            TopicCommand::AddPartitions {
+                name,
+                partitions,
+                connect: to,
+            } => {
+                let admin = connect(&to).await?.admin();
+                let added = admin.create_partitions(&name, partitions).await;
+                added.map_err(|error| failed("", &error))?;
+                let count = u64::try_from(partitions).unwrap_or(0);
+                print(format!("topic {name} has {}", counted(count, "partition")))
+            }
             TopicCommand::Delete { name, connect: to } => {
                 let admin = connect(&to).await?.admin();
                 let deleted = admin.delete_topic(&name).await;

@@ -1,10 +1,11 @@
 //! Creates, deletes and describes: topics, settings, offsets, the cluster.
 //!
 //! Questions are asked of any broker and again when a connection breaks; what changes something is asked once, since
-//! a lost answer leaves open whether it happened. `create_topic`, `topics`, `configs` and `cluster` hold one idea each.
+//! a lost answer leaves open whether it happened. `create_topic`, `create_partitions`, `topics`, `configs` and `cluster` hold one idea each.
 
 mod cluster;
 mod configs;
+mod create_partitions;
 mod create_topic;
 mod error;
 mod topics;
@@ -17,7 +18,7 @@ use keylane_protocol::message::Request;
 pub use self::cluster::{BrokerDescription, ClusterDescription};
 pub use self::configs::{ConfigEntry, ConfigResource, ConfigSource};
 pub use self::create_topic::{CreatedTopic, NewTopic};
-pub use self::error::{AskError, CreateTopicError, DeleteTopicError};
+pub use self::error::{AskError, CreatePartitionsError, CreateTopicError, DeleteTopicError};
 pub use self::topics::{PartitionDescription, TopicDescription, TopicListing};
 use crate::client::Client;
 use crate::metadata::MetadataError;

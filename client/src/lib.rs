@@ -50,8 +50,8 @@ mod reader;
 pub use address::{Bootstrap, BrokerAddress, InvalidAddress};
 pub use admin::{
     Admin, AskError, BrokerDescription, ClusterDescription, ConfigEntry, ConfigResource,
-    ConfigSource, CreateTopicError, CreatedTopic, DeleteTopicError, NewTopic, PartitionDescription,
-    TopicDescription, TopicListing,
+    ConfigSource, CreatePartitionsError, CreateTopicError, CreatedTopic, DeleteTopicError,
+    NewTopic, PartitionDescription, TopicDescription, TopicListing,
 };
 pub use client::{Client, ClientBuilder, ConnectError};
 pub use connection::ConnectionError;

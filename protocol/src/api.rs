@@ -30,6 +30,8 @@ pub enum ApiKey {
     InitProducerId = 22,
     /// Shows the configuration of topics and brokers.
     DescribeConfigs = 32,
+    /// Gives topics more partitions.
+    CreatePartitions = 37,
     /// Names the brokers of the cluster.
     DescribeCluster = 60,
 }
@@ -64,7 +66,7 @@ const fn api(key: ApiKey, name: &'static str, versions: [i16; 2], version_flexib
 }
 
 /// The table, in the order of the keys.
-pub const APIS: [Api; 11] = [
+pub const APIS: [Api; 12] = [
     Api {
         version_offered_min: 0,
         ..api(ApiKey::Produce, "Produce", [3, 11], 9)
@@ -78,6 +80,7 @@ pub const APIS: [Api; 11] = [
     api(ApiKey::DeleteTopics, "DeleteTopics", [1, 6], 4),
     api(ApiKey::InitProducerId, "InitProducerId", [0, 5], 2),
     api(ApiKey::DescribeConfigs, "DescribeConfigs", [1, 4], 4),
+    api(ApiKey::CreatePartitions, "CreatePartitions", [0, 3], 2),
     api(ApiKey::DescribeCluster, "DescribeCluster", [0, 2], 0),
 ];
 

@@ -15,6 +15,7 @@ use crate::frame::{FrameSplitter, InvalidFrameLength, LENGTH_PREFIX_BYTES, frame
 use crate::header::RequestHeader;
 use crate::link::{Frame, Inbox, Lane};
 use crate::message::api_versions::ApiVersionsRequest;
+use crate::message::create_partitions::CreatePartitionsRequest;
 use crate::message::create_topics::CreateTopicsRequest;
 use crate::message::delete_topics::DeleteTopicsRequest;
 use crate::message::describe_cluster::DescribeClusterRequest;
@@ -45,6 +46,7 @@ pub struct Target {
 pub const TARGETS: &[Target] = &[
     target("api_versions", exchange::<ApiVersionsRequest>),
     target("compression", compression),
+    target("create_partitions", exchange::<CreatePartitionsRequest>),
     target("create_topics", exchange::<CreateTopicsRequest>),
     target("delete_topics", exchange::<DeleteTopicsRequest>),
     target("describe_cluster", exchange::<DescribeClusterRequest>),
@@ -207,6 +209,7 @@ pub fn request_body(api: ApiKey, body: Decoder, version: i16) -> Result<(), Deco
         ApiKey::FindCoordinator => message::<FindCoordinatorRequest>(body, version),
         ApiKey::InitProducerId => message::<InitProducerIdRequest>(body, version),
         ApiKey::DescribeConfigs => message::<DescribeConfigsRequest>(body, version),
+        ApiKey::CreatePartitions => message::<CreatePartitionsRequest>(body, version),
         ApiKey::DescribeCluster => message::<DescribeClusterRequest>(body, version),
     }
 }

@@ -17,6 +17,7 @@ pub(crate) mod sample;
 mod tests;
 
 pub mod api_versions;
+pub mod create_partitions;
 pub mod create_topics;
 pub mod delete_topics;
 pub mod describe_cluster;

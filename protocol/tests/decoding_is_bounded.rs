@@ -13,6 +13,7 @@ use keylane_protocol::fuzzing::RESPONSE;
 use keylane_protocol::limits::{DECODE_ALLOCATION_BYTES_EXTRA, DECODE_ALLOCATION_FACTOR};
 use keylane_protocol::link::Frame;
 use keylane_protocol::message::api_versions::ApiVersionsRequest;
+use keylane_protocol::message::create_partitions::CreatePartitionsRequest;
 use keylane_protocol::message::create_topics::CreateTopicsRequest;
 use keylane_protocol::message::delete_topics::DeleteTopicsRequest;
 use keylane_protocol::message::describe_cluster::DescribeClusterRequest;
@@ -62,9 +63,10 @@ fn pair<R: Request>() -> (ApiKey, [Decode; 2]) {
     (R::API_KEY, [decode::<R>, decode::<R::Response>])
 }
 
-fn messages() -> [(ApiKey, [Decode; 2]); 11] {
+fn messages() -> [(ApiKey, [Decode; 2]); 12] {
     [
         pair::<ApiVersionsRequest>(),
+        pair::<CreatePartitionsRequest>(),
         pair::<CreateTopicsRequest>(),
         pair::<DeleteTopicsRequest>(),
         pair::<DescribeClusterRequest>(),

@@ -13,6 +13,7 @@ use keylane_protocol::frame::{
 use keylane_protocol::header::RequestHeader;
 use keylane_protocol::message::Request;
 use keylane_protocol::message::api_versions::ApiVersionsRequest;
+use keylane_protocol::message::create_partitions::CreatePartitionsRequest;
 use keylane_protocol::message::create_topics::CreateTopicsRequest;
 use keylane_protocol::message::delete_topics::DeleteTopicsRequest;
 use keylane_protocol::message::describe_cluster::DescribeClusterRequest;
@@ -171,6 +172,7 @@ fn decoded_request<R: Request>(recorded: &Recorded) -> (RequestHeader, R) {
 fn check(recorded: &Recorded) {
     let encoded = match recorded.api {
         ApiKey::ApiVersions => encoded_again::<ApiVersionsRequest>(recorded),
+        ApiKey::CreatePartitions => encoded_again::<CreatePartitionsRequest>(recorded),
         ApiKey::CreateTopics => encoded_again::<CreateTopicsRequest>(recorded),
         ApiKey::DeleteTopics => encoded_again::<DeleteTopicsRequest>(recorded),
         ApiKey::DescribeCluster => encoded_again::<DescribeClusterRequest>(recorded),

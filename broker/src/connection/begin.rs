@@ -40,7 +40,7 @@ impl Begun {
         matches!(
             self,
             Self::Waiting {
-                api: ApiKey::CreateTopics | ApiKey::DeleteTopics,
+                api: ApiKey::CreateTopics | ApiKey::DeleteTopics | ApiKey::CreatePartitions,
                 ..
             }
         )

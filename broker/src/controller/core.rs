@@ -18,6 +18,7 @@ use keylane_protocol::identifiers::{BrokerId, ClusterId, TopicId};
 use keylane_protocol::offset::BrokerEpoch;
 
 use super::new_topic::{CreateTopicError, NewTopic, TopicRules};
+use super::partitions::{self, MorePartitions, MorePartitionsError};
 use super::registration::{RegisterError, register};
 use super::{election, routers};
 
@@ -43,6 +44,11 @@ pub(crate) enum Ask {
     CreateTopic {
         new: NewTopic,
         id: TopicId,
+        validate_only: bool,
+    },
+    /// To give a topic more partitions, or to check whether that is possible.
+    CreatePartitions {
+        more: MorePartitions,
         validate_only: bool,
     },
     /// To delete a topic.
@@ -76,6 +82,8 @@ pub(crate) enum AskError {
     Register(#[from] RegisterError),
     #[error(transparent)]
     CreateTopic(#[from] CreateTopicError),
+    #[error(transparent)]
+    CreatePartitions(#[from] MorePartitionsError),
     #[error("there is no topic {name:?}")]
     UnknownName { name: String },
     #[error("there is no topic with the id {id}")]
@@ -239,6 +247,16 @@ fn decide_one(rules: &TopicRules, image: &ClusterImage, ask: Ask) -> Result<Deci
                 records.clone()
             };
             Ok((changes, Answer::Created(records)))
+        }
+        Ask::CreatePartitions {
+            more,
+            validate_only,
+        } => {
+            let mut records = partitions::add(rules, image, &more)?;
+            if validate_only {
+                records.clear();
+            }
+            Ok((records, Answer::Done))
         }
         Ask::DeleteTopic(topic) => delete(image, topic),
     }

@@ -95,7 +95,7 @@ pub(crate) enum CreateTopicError {
 }
 
 /// How many replicas a partition has.
-const REPLICATION_FACTOR: usize = 1;
+pub(super) const REPLICATION_FACTOR: usize = 1;
 
 /// What bounds and completes a new topic.
 #[derive(Clone, Copy, Debug)]
@@ -134,7 +134,8 @@ impl TopicRules {
             self.placed(image, new, &mut placement)?
         } else {
             let replicas = assigned(new, &placement)?;
-            self.check_count(image, i32::try_from(replicas.len()).unwrap_or(i32::MAX))?;
+            let count = i32::try_from(replicas.len()).unwrap_or(i32::MAX);
+            self.check_count(image, count, 0)?;
             replicas
         };
         let overrides = overrides(new)?;
@@ -153,7 +154,7 @@ impl TopicRules {
             -1 => self.default_partitions,
             count => count,
         };
-        self.check_count(image, count)?;
+        self.check_count(image, count, 0)?;
         if !matches!(new.replication_factor, -1 | 1) {
             return Err(CreateTopicError::ReplicationFactor {
                 factor: new.replication_factor,
@@ -167,14 +168,20 @@ impl TopicRules {
             .collect())
     }
 
-    fn check_count(&self, image: &ClusterImage, count: i32) -> Result<(), CreateTopicError> {
+    /// Checks that a topic may have `count` partitions, of which it has the first `present` already.
+    pub(super) fn check_count(
+        &self,
+        image: &ClusterImage,
+        count: i32,
+        present: i32,
+    ) -> Result<(), CreateTopicError> {
         let max = self.partitions_max;
-        let wanted = usize::try_from(count)
+        usize::try_from(count)
             .ok()
             .filter(|wanted| (1..=max).contains(wanted))
             .ok_or(CreateTopicError::PartitionCount { count, max })?;
-        let held = image.partition_count();
-        if held + wanted > max {
+        let (held, count) = (image.partition_count(), count - present);
+        if held + usize::try_from(count).unwrap_or(0) > max {
             return Err(CreateTopicError::TooManyPartitions { count, held, max });
         }
         Ok(())
@@ -204,16 +211,12 @@ fn records(
     let name = ByteString::from(name.as_str());
     let mut records = vec![TopicCreated { topic_id, name }.into()];
     for (index, replicas) in (0..).zip(replicas) {
-        let partition = PartitionChanged {
+        records.push(new_partition(
+            image,
             topic_id,
-            partition: PartitionIndex(index),
-            leader: replicas[0],
-            in_sync: replicas.clone(),
+            PartitionIndex(index),
             replicas,
-            leader_epoch: image.leader_epoch_floor(),
-            ..PartitionChanged::default()
-        };
-        records.push(partition.into());
+        ));
     }
     records.extend(overrides.into_iter().map(|(key, value)| {
         let (key, value) = (key.into(), Some(value.into()));
@@ -225,6 +228,25 @@ fn records(
         .into()
     }));
     records
+}
+
+/// Returns the record that makes a partition on these brokers.
+pub(super) fn new_partition(
+    image: &ClusterImage,
+    topic_id: TopicId,
+    partition: PartitionIndex,
+    replicas: Vec<BrokerId>,
+) -> MetadataRecord {
+    PartitionChanged {
+        topic_id,
+        partition,
+        leader: replicas[0],
+        in_sync: replicas.clone(),
+        replicas,
+        leader_epoch: image.leader_epoch_floor(),
+        ..PartitionChanged::default()
+    }
+    .into()
 }
 
 /// Returns a topic whose name differs only by `.` for `_`; Kafka's metrics cannot tell such apart, so no cluster allows
@@ -259,19 +281,30 @@ fn assigned(new: &NewTopic, placement: &Placement) -> Result<Vec<Vec<BrokerId>>,
         return Err(fault(reason.to_owned()));
     }
     for (index, brokers) in &partitions {
-        if brokers.len() != REPLICATION_FACTOR {
-            let given = brokers.len();
-            return Err(fault(format!(
-                "partition {index} is given to {given} brokers, but records are not replicated yet"
-            )));
-        }
-        if let Some(unknown) = brokers.iter().find(|broker| !placement.has(**broker)) {
-            return Err(fault(format!(
-                "partition {index} is given to broker {unknown}, which takes no part in the cluster"
-            )));
-        }
+        check_brokers(*index, brokers, placement)?;
     }
     Ok(partitions.into_values().cloned().collect())
+}
+
+/// Checks that a partition can be given to these brokers.
+pub(super) fn check_brokers(
+    index: i32,
+    brokers: &[BrokerId],
+    placement: &Placement,
+) -> Result<(), CreateTopicError> {
+    let fault = |reason: String| CreateTopicError::Assignment { reason };
+    if brokers.len() != REPLICATION_FACTOR {
+        let given = brokers.len();
+        return Err(fault(format!(
+            "partition {index} is given to {given} brokers, but records are not replicated yet"
+        )));
+    }
+    if let Some(unknown) = brokers.iter().find(|broker| !placement.has(**broker)) {
+        return Err(fault(format!(
+            "partition {index} is given to broker {unknown}, which takes no part in the cluster"
+        )));
+    }
+    Ok(())
 }
 
 fn overrides(new: &NewTopic) -> Result<BTreeMap<String, String>, CreateTopicError> {

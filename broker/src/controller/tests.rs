@@ -12,6 +12,7 @@ use proptest::prelude::*;
 
 use super::core::{Answer, Ask, AskError, ControllerCore, Decided, Effect, TopicToDelete};
 use super::new_topic::{NewTopic, TopicRules};
+use super::partitions::{MorePartitions, MorePartitionsError};
 use super::registration::RegisterError;
 use crate::topic_settings::TopicSettings;
 
@@ -98,6 +99,24 @@ impl World {
         })
     }
 
+    fn add_partitions(
+        &mut self,
+        name: &str,
+        count: i32,
+        assignments: Option<&[&[i32]]>,
+        validate_only: bool,
+    ) -> Decided {
+        let brokers = |ids: &&[i32]| ids.iter().copied().map(BrokerId).collect();
+        self.ask(Ask::CreatePartitions {
+            more: MorePartitions {
+                topic: name.to_owned(),
+                count,
+                assignments: assignments.map(|given| given.iter().map(brokers).collect()),
+            },
+            validate_only,
+        })
+    }
+
     fn partition(&self, index: i32) -> &PartitionImage {
         let partition = self.image.partition(ID, PartitionIndex(index));
         partition.expect("it exists")
@@ -136,6 +155,100 @@ fn registration_ends_the_past_and_raises_the_epochs_it_led() {
     assert!(matches!(stale, Err(AskError::Stale { .. })), "{stale:?}");
     world.ask(Ask::Unfence(BrokerId(1), second)).expect("done");
     assert_eq!(world.led(0), (Some(BrokerId(1)), LeaderEpoch(2)));
+}
+
+#[test]
+fn added_partitions_follow_those_that_exist_and_go_to_whom_leads_fewest() {
+    let mut world = World::new();
+    let epoch = world.join(1, 1);
+    world.create("t", 3).expect("created");
+    let raised = world.register(registration(1, 2)).expect("lawful");
+    assert!(raised > epoch);
+    world.ask(Ask::Unfence(BrokerId(1), raised)).expect("done");
+    let before: Vec<_> = (0..3).map(|index| world.led(index)).collect();
+    world.join(2, 1);
+    let added = world.add_partitions("t", 5, None, false);
+    assert_eq!(added, Ok(Answer::Done));
+    let after: Vec<_> = (0..3).map(|index| world.led(index)).collect();
+    assert_eq!(after, before, "what exists stays as it is");
+    for index in 3..5 {
+        assert_eq!(world.led(index), (Some(BrokerId(2)), LeaderEpoch(0)));
+        assert_eq!(world.partition(index).in_sync, [BrokerId(2)]);
+    }
+    assert_eq!(world.image.partition_count(), 5);
+}
+
+#[test]
+fn partitions_are_added_above_every_epoch_of_a_topic_that_had_the_name_before() {
+    let mut world = World::new();
+    world.join(1, 1);
+    world.create("t", 1).expect("created");
+    let epoch = world.register(registration(1, 2)).expect("lawful");
+    world.ask(Ask::Unfence(BrokerId(1), epoch)).expect("done");
+    let (_, highest) = world.led(0);
+    let deleted = world.ask(Ask::DeleteTopic(TopicToDelete::Named("t".to_owned())));
+    assert!(deleted.is_ok());
+    world.create("t", 1).expect("created");
+    world.add_partitions("t", 2, None, false).expect("possible");
+    assert!(world.led(1).1 > highest);
+}
+
+#[test]
+fn partitions_are_put_where_the_client_wants_them() {
+    let mut world = World::new();
+    world.join(1, 1);
+    world.join(2, 1);
+    world.create("t", 1).expect("created");
+    let epoch = world.join(3, 1);
+    world.ask(Ask::Fence(BrokerId(3), epoch)).expect("done");
+    for impossible in [
+        &[&[1][..]][..],
+        &[&[1], &[1], &[1]],
+        &[&[1], &[3]],
+        &[&[1], &[9]],
+        &[&[1], &[1, 2]],
+        &[&[1], &[]],
+        &[],
+    ] {
+        let refused = world.add_partitions("t", 3, Some(impossible), false);
+        assert!(refused.is_err(), "{impossible:?}");
+    }
+    let added = world.add_partitions("t", 3, Some(&[&[2], &[1]]), false);
+    assert_eq!(added, Ok(Answer::Done));
+    assert_eq!(world.led(1).0, Some(BrokerId(2)));
+    assert_eq!(world.led(2).0, Some(BrokerId(1)));
+}
+
+#[test]
+fn a_topic_gets_only_more_partitions_and_not_too_many() {
+    use MorePartitionsError as E;
+    let mut world = World::new();
+    let epoch = world.join(1, 1);
+    world.create("t", 3).expect("created");
+    world.create("u", 90).expect("created");
+    let image = Arc::clone(&world.image);
+    let mut refused = |name: &str, count| match world.add_partitions(name, count, None, false) {
+        Err(AskError::CreatePartitions(error)) => error,
+        other => panic!("{other:?}"),
+    };
+    for count in [i32::MIN, -1, 0, 2, 3] {
+        assert!(matches!(refused("t", count), E::NotMore { .. }), "{count}");
+    }
+    assert!(matches!(refused("../x", 5), E::UnknownTopic { .. }));
+    for count in [11, 101, i32::MAX] {
+        assert!(matches!(refused("t", count), E::Rules(_)), "{count}");
+    }
+    assert_eq!(world.image, image);
+    let possible = world.add_partitions("t", 10, None, true);
+    assert_eq!(possible, Ok(Answer::Done));
+    assert_eq!(world.image, image, "it was only checked");
+    world.ask(Ask::Fence(BrokerId(1), epoch)).expect("done");
+    let refused = world.add_partitions("t", 4, None, true);
+    assert!(refused.is_err(), "nobody takes part");
+    world.ask(Ask::Unfence(BrokerId(1), epoch)).expect("done");
+    world
+        .add_partitions("t", 10, None, false)
+        .expect("100 in all");
 }
 
 #[test]
@@ -401,7 +514,7 @@ proptest! {
             let node = BrokerId(i32::from(id % 4) + 1);
             let epoch = world.image.broker(node).map_or(BrokerEpoch(0), |broker| broker.epoch);
             let known = world.image.broker(node).map_or(0, |broker| broker.incarnation);
-            match choice % 7 {
+            match choice % 8 {
                 0 => drop(world.register(RegisterBrokerRequest {
                     incarnation: known + i32::from(detail % 3),
                     incarnation_acknowledged: known,
@@ -411,7 +524,11 @@ proptest! {
                 1 | 2 => drop(world.ask(Ask::Unfence(node, epoch))),
                 3 => drop(world.ask(Ask::Fence(node, epoch))),
                 4 => drop(world.create(&format!("t{}", detail % 3), i32::from(detail % 5))),
-                5 => drop(world.ask(Ask::DeleteTopic(TopicToDelete::Named(format!("t{}", detail % 3))))),
+                5 => {
+                    let count = i32::from(id % 7);
+                    drop(world.add_partitions(&format!("t{}", detail % 3), count, None, detail % 5 == 0));
+                }
+                6 => drop(world.ask(Ask::DeleteTopic(TopicToDelete::Named(format!("t{}", detail % 3))))),
                 _ => drop(world.ask(Ask::RemoveRouter(node, epoch))),
             }
             for topic in world.image.topics() {

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use keylane_protocol::api::ApiKey;
 use keylane_protocol::frame::{decode_request_body, response_frame};
 use keylane_protocol::header::UnsupportedRequest;
+use keylane_protocol::message::create_partitions::CreatePartitionsRequest;
 use keylane_protocol::message::create_topics::CreateTopicsRequest;
 use keylane_protocol::message::delete_topics::DeleteTopicsRequest;
 use keylane_protocol::message::describe_configs::DescribeConfigsRequest;
@@ -22,8 +23,8 @@ use keylane_protocol::primitive::{DecodeError, Decoder, EncodeError, Encoder};
 use super::fetch::Parking;
 use super::topic_changes::Asker;
 use super::{
-    api_versions, cluster, describe_configs, fetch, find_coordinator, init_producer_id,
-    list_offsets, metadata, topic_changes,
+    api_versions, cluster, create_partitions, describe_configs, fetch, find_coordinator,
+    init_producer_id, list_offsets, metadata, topic_changes,
 };
 use crate::connection::Held;
 use crate::limits::REQUEST_ITEMS_MAX;
@@ -105,19 +106,8 @@ impl Exchange<'_> {
                 check_items(request.topics.len() + partitions.sum::<usize>())?;
                 self.answer(&list_offsets::answer(broker, &request, self.version).await)
             }
-            ApiKey::CreateTopics => {
-                let request: CreateTopicsRequest = self.decode(body)?;
-                check_items(request.topics.len())?;
-                self.answer(
-                    &topic_changes::create_topics(broker, &self.asker, request, self.version).await,
-                )
-            }
-            ApiKey::DeleteTopics => {
-                let request: DeleteTopicsRequest = self.decode(body)?;
-                check_items(request.topics.len() + request.topic_names.len())?;
-                self.answer(
-                    &topic_changes::delete_topics(broker, &self.asker, request, self.version).await,
-                )
+            ApiKey::CreateTopics | ApiKey::DeleteTopics | ApiKey::CreatePartitions => {
+                self.change(api, body).await
             }
             ApiKey::FindCoordinator => {
                 let _: FindCoordinatorRequest = self.decode(body)?;
@@ -139,6 +129,29 @@ impl Exchange<'_> {
                 self.answer(&cluster::answer(&request, &identity(), image.cluster()))
             }
             ApiKey::Produce | ApiKey::Fetch => unreachable!("served by the caller"),
+        }
+    }
+
+    /// Answers a request that changes topics.
+    async fn change(&self, api: ApiKey, body: Decoder) -> Result<Vec<Bytes>, ExchangeError> {
+        let (broker, asker, version) = (&**self.broker, &self.asker, self.version);
+        match api {
+            ApiKey::CreateTopics => {
+                let request: CreateTopicsRequest = self.decode(body)?;
+                check_items(request.topics.len())?;
+                self.answer(&topic_changes::create_topics(broker, asker, request, version).await)
+            }
+            ApiKey::DeleteTopics => {
+                let request: DeleteTopicsRequest = self.decode(body)?;
+                check_items(request.topics.len() + request.topic_names.len())?;
+                self.answer(&topic_changes::delete_topics(broker, asker, request, version).await)
+            }
+            ApiKey::CreatePartitions => {
+                let request: CreatePartitionsRequest = self.decode(body)?;
+                check_items(create_partitions::items(&request))?;
+                self.answer(&create_partitions::answer(broker, asker, request, version).await)
+            }
+            _ => unreachable!("no other request changes topics"),
         }
     }
 

@@ -22,7 +22,7 @@ use keylane_protocol::message::metadata::{MetadataRequest, MetadataResponse};
 use keylane_protocol::message::{Message, Request};
 use keylane_protocol::primitive::{DecodeError, Decoder, Encoder};
 
-use super::{controller_calls, describe_configs, metadata, words};
+use super::{controller_calls, create_partitions, describe_configs, metadata, words};
 use crate::config::BrokerConfig;
 use crate::controller::core::{Answer, Ask, AskError, TopicToDelete};
 use crate::controller::new_topic::{CreateTopicError, NewTopic};
@@ -34,8 +34,12 @@ use crate::topics::Topic;
 const CREATE_VERSION: i16 = 7;
 
 /// What is said where no controller answers.
-const NO_CONTROLLER: ByteString =
+pub(super) const NO_CONTROLLER: ByteString =
     ByteString::from_static("no controller answers: are enough voters running?");
+
+/// What is said of a topic that is named twice.
+pub(super) const NAMED_TWICE: ByteString =
+    ByteString::from_static("the request names this topic more than once");
 
 /// Who asks, for the controller.
 #[derive(Clone, Debug)]
@@ -160,6 +164,13 @@ pub(crate) async fn forwarded(
             let request = DeleteTopicsRequest::decode(&mut decoder, version)?;
             body(&delete(controller, request, version).await, version)
         }
+        Some(ApiKey::CreatePartitions) => {
+            let request = Message::decode(&mut decoder, version)?;
+            body(
+                &create_partitions::create(controller, request).await,
+                version,
+            )
+        }
         _ => {
             return Ok(ForwardAnswer {
                 error_code: ErrorCode::UnsupportedVersion,
@@ -208,9 +219,7 @@ fn twice(name: ByteString) -> CreatableTopicResult {
     CreatableTopicResult {
         name,
         error_code: ErrorCode::InvalidRequest,
-        error_message: Some(ByteString::from_static(
-            "the request names this topic more than once",
-        )),
+        error_message: Some(NAMED_TWICE),
         ..CreatableTopicResult::default()
     }
 }

@@ -39,6 +39,17 @@ pub(crate) enum TopicCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Give a topic more partitions; records stay where they are, but keys may go to other partitions from then on
+    AddPartitions {
+        /// The topic's name
+        name: String,
+        /// How many partitions the topic shall have in all
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..))]
+        partitions: i32,
+        /// How to reach the cluster.
+        #[command(flatten)]
+        connect: ConnectArguments,
+    },
     /// Delete a topic and all its records, at once and for good
     Delete {
         /// The topic's exact name

@@ -52,6 +52,35 @@ fn a_topic_is_created_listed_described_and_deleted() {
 }
 
 #[test]
+fn a_topic_is_given_more_partitions_and_never_fewer() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = Server::broker(folder.path(), &[]);
+    let add = |name: &str, count: &str| {
+        server.run(["topic", "add-partitions", name, "--partitions", count])
+    };
+    let created = server.run(["topic", "create", "orders", "--partitions", "2"]);
+    created.expect_success();
+    let added = add("orders", "5").expect_success();
+    assert_eq!(added, "topic orders has 5 partitions\n");
+    let json = server.run(["topic", "describe", "orders", "--json"]);
+    let json: Value = serde_json::from_str(&json.expect_success()).expect("JSON");
+    let partitions = json["partitions"].as_array().expect("partitions");
+    assert_eq!(partitions.len(), 5);
+    assert!(partitions.iter().all(|partition| partition["leader"] == 1));
+    for count in ["5", "2"] {
+        let words = format!("has 5 partitions already: it can have more, not {count} in all");
+        add("orders", count).expect_failure(1, &[&words]);
+    }
+    add("orders", "999999999").expect_failure(1, &["a topic has from 1 to", "not 999999999"]);
+    add("nope", "5").expect_failure(1, &["there is no topic \"nope\"", "keylane topic list"]);
+    add("orders", "0").expect_failure(2, &["--partitions", "0"]);
+    add("orders", "many").expect_failure(2, &["--partitions", "many"]);
+    let without = server.run(["topic", "add-partitions", "orders"]);
+    without.expect_failure(2, &["--partitions"]);
+    server.stop();
+}
+
+#[test]
 fn what_cannot_be_done_to_a_topic_is_told_with_what_to_do() {
     let folder = tempfile::tempdir().expect("a folder");
     let server = Server::broker(folder.path(), &[]);

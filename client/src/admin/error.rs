@@ -37,6 +37,35 @@ pub enum CreateTopicError {
     },
 }
 
+/// Why a topic was not given more partitions.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum CreatePartitionsError {
+    /// There is no such topic.
+    #[error("there is no topic {topic:?}")]
+    UnknownTopic {
+        /// The topic's name.
+        topic: String,
+    },
+    /// The cluster refuses: the topic has so many already, or they are too many.
+    #[error("topic {topic:?} was not given more partitions: {code}{}", detail(.message))]
+    Refused {
+        /// The topic's name.
+        topic: String,
+        /// What the broker says.
+        code: ErrorCode,
+        /// The same for people, if the broker tells.
+        message: Option<String>,
+    },
+    /// No broker could be asked, or no answer came.
+    #[error("topic {topic:?} could not be given more partitions: {source}")]
+    Cluster {
+        /// The topic's name.
+        topic: String,
+        /// Why.
+        source: MetadataError,
+    },
+}
+
 /// Why a topic was not deleted.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum DeleteTopicError {
@@ -106,6 +135,28 @@ impl CreateTopicError {
     pub fn is_outcome_unknown(&self) -> bool {
         match self {
             Self::Name(_) | Self::AlreadyExists { .. } => false,
+            Self::Refused { code, .. } => is_code_of_unknown_outcome(*code),
+            Self::Cluster { source, .. } => is_answer_lost(source),
+        }
+    }
+}
+
+impl CreatePartitionsError {
+    /// Returns whether another attempt may succeed without anything being changed first.
+    #[must_use]
+    pub fn is_retriable(&self) -> bool {
+        match self {
+            Self::UnknownTopic { .. } => false,
+            Self::Refused { code, .. } => code.is_retriable(),
+            Self::Cluster { source, .. } => source.is_retriable(),
+        }
+    }
+
+    /// Returns whether the topic may have been given them all the same.
+    #[must_use]
+    pub fn is_outcome_unknown(&self) -> bool {
+        match self {
+            Self::UnknownTopic { .. } => false,
             Self::Refused { code, .. } => is_code_of_unknown_outcome(*code),
             Self::Cluster { source, .. } => is_answer_lost(source),
         }

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use keylane_client::{
-    Acks, Client, Compression, ConfigResource, ConsumedRecord, CreateTopicError, DeleteTopicError,
-    ListOffsetsError, MetadataError, NewTopic, Offset, OffsetSpec, OutOfRange, PartitionIndex,
-    Producer, ProducerRecord, ReadError, Reader, SendError, StartAt,
+    Acks, Client, Compression, ConfigResource, ConsumedRecord, CreatePartitionsError,
+    CreateTopicError, DeleteTopicError, ListOffsetsError, MetadataError, NewTopic, Offset,
+    OffsetSpec, OutOfRange, PartitionIndex, Producer, ProducerRecord, ReadError, Reader, SendError,
+    StartAt,
 };
 
 use super::{Cluster, cluster};
@@ -330,5 +331,42 @@ async fn topics_settings_and_the_cluster_are_described() {
             .values()
             .all(|listed| listed.offset == Some(Offset(0)))
     );
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn a_topic_with_more_partitions_keeps_its_records_and_takes_new_ones_in_each() {
+    let Some(stage) = Stage::new("more", 1).await else {
+        return;
+    };
+    let admin = stage.client.admin();
+    let producer = stage.client.producer().build().await.expect("a producer");
+    let send = async |partition, value: &'static str| {
+        let record = ProducerRecord::to(&stage.topic)
+            .partition(partition)
+            .value(value);
+        let receipt = producer.send(record).await.expect("taken");
+        receipt.await.expect("written").offset
+    };
+    assert_eq!(send(0, "old").await, Some(Offset(0)));
+    let grown = admin.create_partitions(&stage.topic, 3).await;
+    grown.expect("more than before");
+    let topic = admin.describe_topic(&stage.topic).await.expect("answered");
+    assert_eq!(topic.partitions.len(), 3);
+    // A producer learns of them with the next batch that it sends.
+    for (partition, offset) in [(0, 1), (2, 0), (1, 0)] {
+        assert_eq!(send(partition, "new").await, Some(Offset(offset)));
+    }
+    for count in [3, 2, 0] {
+        let refused = admin.create_partitions(&stage.topic, count).await;
+        let is_refused = matches!(refused, Err(CreatePartitionsError::Refused { .. }));
+        assert!(is_refused, "{count}: {refused:?}");
+    }
+    let absent = admin.create_partitions("keylane-client-absent", 3).await;
+    assert!(
+        matches!(absent, Err(CreatePartitionsError::UnknownTopic { .. })),
+        "{absent:?}"
+    );
+    producer.close().await.expect("written");
     stage.end().await;
 }

@@ -17,8 +17,9 @@ use super::sample::{Choices, Sample};
 use super::*;
 use crate::api::APIS;
 use crate::message::{
-    api_versions::*, create_topics::*, delete_topics::*, describe_cluster::*, describe_configs::*,
-    fetch::*, find_coordinator::*, init_producer_id::*, list_offsets::*, metadata::*, produce::*,
+    api_versions::*, create_partitions::*, create_topics::*, delete_topics::*, describe_cluster::*,
+    describe_configs::*, fetch::*, find_coordinator::*, init_producer_id::*, list_offsets::*,
+    metadata::*, produce::*,
 };
 
 /// Values tried per type and version.
@@ -140,6 +141,7 @@ macro_rules! agreement {
 
 agreement! {
     api_versions: ApiVersionsRequest, ApiVersionsResponse;
+    create_partitions: CreatePartitionsRequest, CreatePartitionsResponse;
     create_topics: CreateTopicsRequest, CreateTopicsResponse;
     delete_topics: DeleteTopicsRequest, DeleteTopicsResponse;
     describe_cluster: DescribeClusterRequest, DescribeClusterResponse;

@@ -1,0 +1,7 @@
+//! CreatePartitions requests and responses of any version.
+#![no_main]
+
+use keylane_protocol::fuzzing::exchange;
+use keylane_protocol::message::create_partitions::CreatePartitionsRequest;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| exchange::<CreatePartitionsRequest>(input));
