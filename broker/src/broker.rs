@@ -55,6 +55,8 @@ pub struct Broker {
     internal_address: SocketAddr,
     /// Cancelled to end well.
     stopping: CancellationToken,
+    /// Cancelled when this broker has left its cluster, and calls no other node any more.
+    left: CancellationToken,
     /// Cancelled to end at once.
     aborting: CancellationToken,
     ending: Ending,
@@ -150,6 +152,7 @@ impl Broker {
             address,
             internal_address,
             stopping: CancellationToken::new(),
+            left: CancellationToken::new(),
             aborting: CancellationToken::new(),
             ending,
             threads: Vec::new(),
@@ -209,6 +212,7 @@ impl Broker {
             watchers: AtomicU64::new(0),
             folder_cluster_id,
             stopping: self.stopping.clone(),
+            left: self.left.clone(),
         };
         let hosting = HostingThread {
             broker_id: config.id,
@@ -276,13 +280,14 @@ impl Broker {
         let (tell_joined, until_joined) = sync_channel(1);
         let aborting = self.aborting.clone();
         let files = VoterFiles::default();
-        let used = files.clone();
+        let (used, left) = (files.clone(), self.left.clone());
         let main = async move {
             tokio::select! {
                 biased;
                 () = aborting.cancelled() => {}
                 () = member.run(&used, started, tell_joined) => {}
             }
+            left.cancel();
         };
         // Nobody else may have the folder before nothing can write to it any more.
         let thread = threads::spawn_runtime_then("member", main, move || files.until_closed())?;

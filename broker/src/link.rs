@@ -15,17 +15,20 @@ mod lanes;
 mod requests;
 mod settled;
 mod standing;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use keylane_protocol::link::handshake::Welcome;
+use keylane_protocol::link::handshake::{Hello, Role, Welcome};
 use keylane_protocol::link::lane::{Cancel, Flow};
 use keylane_protocol::link::{Frame, LinkViolation, Listener};
 use keylane_protocol::primitive::EncodeError;
 use keylane_protocol::transport::link::{LinkReader, LinkWriter, ReadLinkError};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 pub(crate) use accept::serve;
 
@@ -63,7 +66,7 @@ enum Turn {
     Frame(Option<Box<Frame>>),
     Written,
     Time,
-    Stopping,
+    Ending,
 }
 
 /// One connection of a link that was welcomed.
@@ -81,7 +84,9 @@ struct Link {
     held: Held,
     /// What has arrived of a frame that is not whole.
     buffered_bytes: usize,
-    is_stopping: bool,
+    /// Cancelled when nothing more is to be read.
+    ending: CancellationToken,
+    is_ending: bool,
 }
 
 impl Link {
@@ -89,9 +94,14 @@ impl Link {
         broker: Arc<BrokerState>,
         reader: LinkReader<OwnedReadHalf>,
         writer: LinkWriter<OwnedWriteHalf>,
-        welcome: &Welcome,
+        (hello, welcome): (&Hello, &Welcome),
     ) -> Self {
         let settled = Arc::default();
+        // To leave its cluster well a broker needs the other nodes, and they need it.
+        let ending = match hello.role {
+            Role::Broker | Role::Voter => broker.left.clone(),
+            _ => broker.stopping.clone(),
+        };
         Self {
             lanes: Lanes::new(&broker, &settled),
             appends: Appends::new(),
@@ -104,7 +114,8 @@ impl Link {
             calls: Calls::default(),
             held: Held::default(),
             buffered_bytes: 0,
-            is_stopping: false,
+            ending,
+            is_ending: false,
         }
     }
 
@@ -119,7 +130,7 @@ impl Link {
         loop {
             let has_output = self.writer.fill(self.listener.outbox(), now())?;
             self.held.keep(self.listener.outbox().queued_bytes());
-            if self.is_stopping && !has_output && self.is_idle() {
+            if self.is_ending && !has_output && self.is_idle() {
                 return Ok(self.writer.shutdown().await?);
             }
             match self.turn(has_output).await? {
@@ -135,8 +146,8 @@ impl Link {
                 Turn::Frame(None) => return Ok(()),
                 Turn::Written => {}
                 Turn::Time => self.on_time()?,
-                Turn::Stopping => {
-                    self.is_stopping = true;
+                Turn::Ending => {
+                    self.is_ending = true;
                     self.lanes.finish_all();
                 }
             }
@@ -155,7 +166,6 @@ impl Link {
         let shard = &self.broker.shards[full.unwrap_or(0)];
         let outcomes = Arc::clone(self.appends.outcomes());
         let waits_for_image = self.appends.waits_for_image();
-        let stopping = &self.broker.stopping;
         tokio::select! {
             () = self.settled.ready() => Ok(Turn::Settled),
             () = outcomes.ready() => Ok(Turn::Outcomes),
@@ -165,14 +175,14 @@ impl Link {
             written = self.writer.flush(), if has_output => Ok(written.map(|()| Turn::Written)?),
             frame = self.reader.next(), if reads => Ok(Turn::Frame(frame?.map(Box::new))),
             () = tokio::time::sleep_until(deadline.into()) => Ok(Turn::Time),
-            () = stopping.cancelled(), if !self.is_stopping => Ok(Turn::Stopping),
+            () = self.ending.cancelled(), if !self.is_ending => Ok(Turn::Ending),
         }
     }
 
     /// Tells whether frames are read: not while there is no room for what follows from them.
     fn reads(&self) -> bool {
         let has_room = self.appends.waits_for_shard().is_none();
-        !self.is_stopping && has_room && !self.listener.is_full()
+        !self.is_ending && has_room && !self.listener.is_full()
     }
 
     /// Tells whether nothing is under way.
@@ -278,7 +288,7 @@ impl Link {
         self.settle_appends(|appends, broker, settled| appends.on_time(broker, now, settled));
         let buffered_bytes = self.reader.buffered_bytes();
         // Whose frames this broker does not read cannot give a sign of life.
-        let has_no_room = self.is_stopping || self.appends.waits_for_shard().is_some();
+        let has_no_room = self.is_ending || self.appends.waits_for_shard().is_some();
         if buffered_bytes != self.buffered_bytes || has_no_room {
             self.buffered_bytes = buffered_bytes;
             self.listener.on_bytes(now);

@@ -58,6 +58,8 @@ pub(crate) struct BrokerState {
     pub folder_cluster_id: Option<ClusterId>,
     /// Cancelled when no further request may be read.
     pub stopping: CancellationToken,
+    /// Cancelled when this broker has left its cluster.
+    pub left: CancellationToken,
 }
 
 impl BrokerState {

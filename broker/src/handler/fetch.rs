@@ -4,7 +4,7 @@
 //! are not kept: the answer names session 0. A damaged range is an error of its partition, never skipped.
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

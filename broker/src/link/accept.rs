@@ -42,7 +42,7 @@ pub(crate) async fn serve(stream: TcpStream, peer: SocketAddr, broker: Arc<Broke
         }
     };
     info!(%peer, name = %hello.name, role = ?hello.role, node = hello.node_id.0, "link opened");
-    let link = Link::new(broker, reader, writer, &agreed);
+    let link = Link::new(broker, reader, writer, (&hello, &agreed));
     match link.run().await {
         Ok(()) => info!(%peer, name = %hello.name, "link closed"),
         Err(error @ (LinkError::Violation(_) | LinkError::Encode(_))) => {

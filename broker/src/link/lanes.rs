@@ -285,3 +285,13 @@ fn waiting(request: Request, now: Instant) -> Result<Waiting, (ErrorCode, String
         deadline: now + Duration::from_millis(u64::from(request.time_left_ms)),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_lane_is_small() {
+        assert!(size_of::<Open>() <= 128, "{}", size_of::<Open>());
+    }
+}

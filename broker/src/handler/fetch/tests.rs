@@ -6,6 +6,7 @@ use arc_swap::ArcSwap;
 use keylane_protocol::cluster::{ClusterImage, PartitionChanged, TopicCreated};
 use keylane_protocol::identifiers::BrokerId;
 use keylane_protocol::link::handshake::Role;
+use keylane_protocol::offset::LeaderEpoch;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -22,26 +23,13 @@ use crate::readers::Readers;
 use crate::topic_settings::TopicSettings;
 use crate::topics::TopicsImage;
 
+/// The most messages in the mailbox of that shard.
+pub(crate) const MAILBOX: usize = 8;
+
 /// Returns a broker with one topic of one partition and one shard, and that shard's mailbox.
-fn broker() -> (Arc<BrokerState>, mpsc::Receiver<ShardRequest>) {
-    let (shard, mailbox) = mpsc::channel(8);
-    let created = TopicCreated {
-        topic_id: ID.topic_id,
-        name: "t".into(),
-    };
-    let led = PartitionChanged {
-        topic_id: ID.topic_id,
-        partition: ID.partition,
-        replicas: vec![BrokerId(1)],
-        in_sync: vec![BrokerId(1)],
-        leader: BrokerId(1),
-        ..PartitionChanged::default()
-    };
-    let cluster = ClusterImage::default().with(&[created.into(), led.into()]);
-    let cluster = Arc::new(cluster.expect("lawful"));
-    let image = TopicsImage::default().next(cluster, 1, &TopicSettings::default());
-    let image = image.expect("known settings");
-    let topics = Arc::new(ArcSwap::from_pointee(image));
+pub(crate) fn broker() -> (Arc<BrokerState>, mpsc::Receiver<ShardRequest>) {
+    let (shard, mailbox) = mpsc::channel(MAILBOX);
+    let topics = Arc::new(ArcSwap::from_pointee(image(0)));
     let disk: Arc<dyn Disk> = Arc::new(SimulatedDisk::new(1));
     let layout = Layout::new(Path::new("/data"));
     let (readers, _) = Readers::start(&disk, &layout, &topics).expect("threads");
@@ -65,12 +53,34 @@ fn broker() -> (Arc<BrokerState>, mpsc::Receiver<ShardRequest>) {
         receive_budget: ReceiveBudget::new(1 << 20),
         answers: AnswerBudget::new(1 << 20),
         stopping: CancellationToken::new(),
+        left: CancellationToken::new(),
     };
     (Arc::new(state), mailbox)
 }
 
+/// Returns the view of an image in which this broker leads that partition in an epoch.
+pub(crate) fn image(leader_epoch: i32) -> TopicsImage {
+    let created = TopicCreated {
+        topic_id: ID.topic_id,
+        name: "t".into(),
+    };
+    let led = PartitionChanged {
+        topic_id: ID.topic_id,
+        partition: ID.partition,
+        replicas: vec![BrokerId(1)],
+        in_sync: vec![BrokerId(1)],
+        leader: BrokerId(1),
+        leader_epoch: LeaderEpoch(leader_epoch),
+        ..PartitionChanged::default()
+    };
+    let cluster = ClusterImage::default().with(&[created.into(), led.into()]);
+    let cluster = Arc::new(cluster.expect("lawful"));
+    let image = TopicsImage::default().next(cluster, 1, &TopicSettings::default());
+    image.expect("known settings")
+}
+
 /// Answers a read with nothing; returns whether the shard was to wake the reader.
-fn find_nothing(request: Option<ShardRequest>) -> bool {
+pub(crate) fn find_nothing(request: Option<ShardRequest>) -> bool {
     let Some(ShardRequest::Read(read)) = request else {
         panic!("no read")
     };
