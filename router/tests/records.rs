@@ -1,0 +1,176 @@
+//! Records through a router, by Keylane's own client: produced, read, and held while a broker is away.
+
+mod kit;
+
+use std::time::Duration;
+
+use keylane_client::{Acks, Client, NewTopic, Producer, ProducerRecord, Reader, StartAt};
+use keylane_router::Router;
+use kit::{Connection, PATIENCE, TestBroker, router};
+use tokio::time::timeout;
+
+const TOPIC: &str = "orders";
+const PARTITIONS: i32 = 4;
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime")
+}
+
+async fn client(router: &Router) -> Client {
+    let client = Client::connect(router.address().to_string()).await;
+    client.expect("the router answers")
+}
+
+async fn create(client: &Client) {
+    let topic = NewTopic::new(TOPIC).partitions(PARTITIONS);
+    client.admin().create_topic(topic).await.expect("created");
+}
+
+async fn send(producer: &Producer, numbers: std::ops::Range<u32>) {
+    for number in numbers {
+        let (key, value) = (format!("key-{}", number % 11), number.to_string());
+        let record = ProducerRecord::to(TOPIC).key(&key).value(&value);
+        drop(producer.send(record).await.expect("taken"));
+    }
+    let flushed = timeout(PATIENCE, producer.flush()).await;
+    flushed.expect("in time").expect("acknowledged");
+}
+
+/// Reads until every number of the range was seen, each once.
+async fn read(reader: &mut Reader, numbers: std::ops::Range<u32>) {
+    let mut expected: std::collections::BTreeSet<u32> = numbers.collect();
+    while !expected.is_empty() {
+        let next = timeout(PATIENCE, reader.next()).await;
+        let record = next.expect("records in time").expect("readable");
+        let value = record.value.expect("set");
+        let number = std::str::from_utf8(&value).expect("text").parse();
+        let number = number.expect("a number");
+        assert!(expected.remove(&number), "{number} twice or unexpected");
+    }
+}
+
+async fn reader(client: &Client) -> Reader {
+    let reader = client.reader().topic(TOPIC, StartAt::Earliest).build();
+    reader.await.expect("a reader")
+}
+
+#[test]
+fn what_is_produced_through_one_router_is_read_through_another() {
+    let broker = TestBroker::start();
+    let routers = [(); 2].map(|()| router(&broker, |_| {}));
+    runtime().block_on(async {
+        let writing = client(&routers[0]).await;
+        create(&writing).await;
+        let producer = writing.producer().build().await.expect("a producer");
+        let reading = client(&routers[1]).await;
+        let mut reader = reader(&reading).await;
+        send(&producer, 0..5000).await;
+        read(&mut reader, 0..5000).await;
+        send(&producer, 5000..5010).await;
+        read(&mut reader, 5000..5010).await;
+    });
+    for router in routers {
+        router.stop();
+    }
+}
+
+#[test]
+fn records_without_acknowledgement_arrive() {
+    let broker = TestBroker::start();
+    let router = router(&broker, |_| {});
+    runtime().block_on(async {
+        let client = client(&router).await;
+        create(&client).await;
+        let producer = client.producer().acks(Acks::None).build().await;
+        let producer = producer.expect("a producer");
+        send(&producer, 0..1000).await;
+        let mut reader = reader(&client).await;
+        read(&mut reader, 0..1000).await;
+    });
+}
+
+#[test]
+fn a_broker_that_starts_again_is_waited_for() {
+    let mut broker = TestBroker::start();
+    let router = router(&broker, |_| {});
+    runtime().block_on(async {
+        let client = client(&router).await;
+        create(&client).await;
+        let producer = client.producer().build().await.expect("a producer");
+        send(&producer, 0..100).await;
+        broker.stop();
+        let (key, value) = ("held", "100");
+        let record = ProducerRecord::to(TOPIC).key(key).value(value);
+        let receipt = producer.send(record).await.expect("taken");
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        broker.start_again();
+        let place = timeout(PATIENCE, receipt).await.expect("in time");
+        place.expect("acknowledged");
+        let mut reader = reader(&client).await;
+        read(&mut reader, 0..101).await;
+    });
+}
+
+#[test]
+fn a_router_that_starts_again_is_found_again() {
+    let broker = TestBroker::start();
+    let first = router(&broker, |_| {});
+    let address = first.address();
+    runtime().block_on(async {
+        let client = client(&first).await;
+        create(&client).await;
+        let producer = client.producer().build().await.expect("a producer");
+        send(&producer, 0..100).await;
+        tokio::task::spawn_blocking(move || first.stop())
+            .await
+            .expect("it ends");
+        let (again, broker) = tokio::task::spawn_blocking(move || {
+            let again = router(&broker, |config| config.listen = address);
+            (again, broker)
+        })
+        .await
+        .expect("it starts");
+        send(&producer, 100..200).await;
+        let mut reader = reader(&client).await;
+        read(&mut reader, 0..200).await;
+        drop((again, broker));
+    });
+}
+
+#[test]
+fn a_client_that_never_reads_holds_up_no_other() {
+    use keylane_protocol::message::metadata::MetadataRequest;
+    let broker = TestBroker::start();
+    let router = router(&broker, |config| config.runtimes = 1);
+    let mut stuck = Connection::open(router.address());
+    for _ in 0..500 {
+        stuck.send(&MetadataRequest::default(), 12);
+    }
+    runtime().block_on(async {
+        let client = client(&router).await;
+        create(&client).await;
+        let producer = client.producer().build().await.expect("a producer");
+        send(&producer, 0..1000).await;
+        let mut reader = reader(&client).await;
+        read(&mut reader, 0..1000).await;
+    });
+}
+
+#[test]
+fn settings_and_offsets_are_asked_through_a_router() {
+    let broker = TestBroker::start();
+    let router = router(&broker, |_| {});
+    runtime().block_on(async {
+        let client = client(&router).await;
+        create(&client).await;
+        let producer = client.producer().build().await.expect("a producer");
+        send(&producer, 0..50).await;
+        let described = client.admin().describe_topic(TOPIC).await;
+        assert_eq!(described.expect("described").partitions.len(), 4);
+        let cluster = client.admin().describe_cluster().await.expect("described");
+        assert_eq!(cluster.brokers.len(), 1);
+    });
+}
