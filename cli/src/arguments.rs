@@ -3,6 +3,7 @@
 
 mod bench;
 mod client;
+mod router;
 mod server;
 
 use clap::{Args, Parser, Subcommand};
@@ -14,6 +15,7 @@ pub(crate) use self::client::{
     AcksName, CompressionName, ConsumeArguments, OutputFormat, ProduceArguments, TopicArguments,
     TopicCommand, TopicCreateArguments,
 };
+pub(crate) use self::router::{RouterArguments, flag_of};
 pub(crate) use self::server::ServerArguments;
 use crate::failure::EXIT_CODES;
 
@@ -26,7 +28,7 @@ pub(crate) struct Arguments {
     pub(crate) command: Command,
 
     /// What is logged to stderr: error, warn, info, debug, or targets such as keylane_broker=debug,info
-    /// (default: info for broker and dev, warn otherwise)
+    /// (default: info for broker, router and dev, warn otherwise)
     #[arg(
         long,
         global = true,
@@ -42,6 +44,8 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Run one broker: it keeps what it acknowledges in its data folder and serves Kafka clients
     Broker(ServerArguments),
+    /// Run one router: Kafka clients that dial it see the whole cluster at its address
+    Router(Box<RouterArguments>),
     /// Run a whole Keylane for development, by default in a temporary folder that is removed at the end
     Dev(ServerArguments),
     /// Create, list, describe and delete topics
@@ -52,9 +56,6 @@ pub(crate) enum Command {
     Consume(Box<ConsumeArguments>),
     /// Measure a cluster started for it (or --connect) against the limit of this machine, and verify every record
     Bench(Box<BenchArguments>),
-    /// Run a router.
-    #[command(hide = true, disable_help_flag = true)]
-    Router(NotBuilt),
     /// Work with consumer groups.
     #[command(hide = true, disable_help_flag = true)]
     Group(NotBuilt),
@@ -73,7 +74,7 @@ pub(crate) struct NotBuilt {
 /// How client commands reach a cluster.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ConnectArguments {
-    /// A broker of the cluster (or, later, a router)
+    /// A router of the cluster, or a broker
     #[arg(
         long,
         value_name = "HOST:PORT",

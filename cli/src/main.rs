@@ -13,6 +13,7 @@ mod pace;
 mod produce;
 mod progress;
 mod quantity;
+mod router;
 mod rows;
 mod server;
 mod settings;
@@ -42,17 +43,20 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<(), Failure> {
-    let is_server = matches!(arguments.command, Command::Broker(_) | Command::Dev(_));
+    let is_server = matches!(
+        arguments.command,
+        Command::Broker(_) | Command::Router(_) | Command::Dev(_)
+    );
     let default = if is_server { "info" } else { "warn" };
     log::start(arguments.log.as_deref(), default)?;
     match arguments.command {
         Command::Broker(arguments) => server::run(Role::Broker, &arguments),
+        Command::Router(arguments) => router::run(&arguments),
         Command::Dev(arguments) => server::run(Role::Dev, &arguments),
         Command::Topic(arguments) => topic::run(arguments),
         Command::Produce(arguments) => produce::run(&arguments),
         Command::Consume(arguments) => consume::run(&arguments),
         Command::Bench(arguments) => bench::run(*arguments),
-        Command::Router(_) => Err(not_built("router", "dial a broker directly")),
         Command::Group(_) => Err(not_built(
             "group",
             "read chosen partitions with `keylane consume`",

@@ -1,6 +1,5 @@
 //! How many files and sockets a server may have open: as many as the system permits it, instead of the common 1,024.
 
-use keylane_broker::config::BrokerConfig;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::warn;
 
@@ -11,9 +10,9 @@ const BESIDES_CONNECTIONS: u64 = 1024;
 const CONNECTIONS_DIVISOR: u64 = 4;
 
 /// Raises the limit to the most that is permitted. Where that is too low for the connections of the configuration, it
-/// lowers their number and says so: a socket must never take the descriptor that a new segment needs, for want of which
+/// lowers their number (`connections`) and says so: a socket must never take the descriptor that a new segment needs, for want of which
 /// the data folder goes offline.
-pub(crate) fn raise_limit(config: &mut BrokerConfig) {
+pub(crate) fn raise_limit(connections: &mut usize) {
     let limit = getrlimit(Resource::Nofile);
     // `None` is no limit at all.
     let Some(maximum) = limit.maximum else { return };
@@ -28,10 +27,10 @@ pub(crate) fn raise_limit(config: &mut BrokerConfig) {
             limit.current.unwrap_or(maximum)
         }
     };
-    let configured = config.limits.connections_max;
+    let configured = *connections;
     let connections_max = connections_within(open_files_max, configured);
     if connections_max < configured {
-        config.limits.connections_max = connections_max;
+        *connections = connections_max;
         warn!(
             open_files_max,
             configured,

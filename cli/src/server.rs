@@ -32,7 +32,7 @@ pub(crate) fn run(role: Role, arguments: &ServerArguments) -> Result<(), Failure
     runtime.block_on(async {
         let mut stop = StopListener::new(arguments.until_stdin_closes)
             .map_err(|error| Failure::because("cannot listen for signals", &error))?;
-        open_files::raise_limit(&mut config);
+        open_files::raise_limit(&mut config.limits.connections_max);
         let broker = start(&config)?;
         announce(role, &config, &broker)?;
         serve(broker, &mut stop).await

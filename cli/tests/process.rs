@@ -12,6 +12,8 @@ mod disk;
 mod folder;
 #[path = "process/relay.rs"]
 mod relay;
+#[path = "process/router.rs"]
+mod router;
 #[path = "process/rows.rs"]
 mod rows;
 #[path = "process/support.rs"]

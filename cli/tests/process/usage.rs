@@ -59,7 +59,7 @@ fn nobody_at_the_address_is_told_with_what_to_do() {
 
 #[test]
 fn what_is_not_built_says_so() {
-    for command in ["router", "group", "top"] {
+    for command in ["group", "top"] {
         run([command, "--some", "flag"]).expect_failure(2, &["is not built yet"]);
     }
     run(["bench", "--through", "router", "--brokers", "3"])

@@ -1,0 +1,93 @@
+//! `keylane router`: starts a router, says in one JSON line on stdout when it has found its cluster, and waits for a
+//! reason to stop.
+
+use keylane_router::Router;
+use keylane_router::config::RouterConfig;
+use serde_json::json;
+
+use crate::arguments::{RouterArguments, flag_of};
+use crate::failure::Failure;
+use crate::open_files;
+use crate::output::print;
+use crate::stop::{StopListener, StopReason};
+
+/// Runs a router until it is told to stop.
+///
+/// # Errors
+/// When the settings are wrong or the router cannot start.
+pub(crate) fn run(arguments: &RouterArguments) -> Result<(), Failure> {
+    let mut config = arguments.config();
+    if let Err(invalid) = config.validate() {
+        let faults = invalid.faults.into_iter();
+        let faults = faults.map(|fault| format!("{}: {}", flag_of(fault.field), fault.text));
+        return Err(Failure::faults(faults.collect()));
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::because("cannot start the runtime", &error))?;
+    runtime.block_on(async {
+        let mut stop = StopListener::new(arguments.until_stdin_closes)
+            .map_err(|error| Failure::because("cannot listen for signals", &error))?;
+        open_files::raise_limit(&mut config.limits.connections_max);
+        let router = Router::start(config.clone())
+            .map_err(|error| Failure::because("cannot start the router", &error))?;
+        serve(router, &config, &mut stop).await
+    })
+}
+
+/// Waits for the cluster, then for a reason to stop; a second signal does not wait for requests under way.
+async fn serve(
+    router: Router,
+    config: &RouterConfig,
+    stop: &mut StopListener,
+) -> Result<(), Failure> {
+    let mut serving = router.serving();
+    let reason = tokio::select! {
+        is_found = serving.begun() => {
+            if is_found {
+                announce(&router, config)?;
+            }
+            stop.next().await
+        }
+        reason = stop.next() => reason,
+    };
+    tracing::info!(%reason, "stops: answers what it has read");
+    let stopping = tokio::task::spawn_blocking(move || router.stop());
+    tokio::select! {
+        stopped = stopping => match stopped {
+            Ok(()) => {
+                tracing::info!("stopped");
+                Ok(())
+            }
+            Err(error) => Err(Failure::because("the stop was not clean", &error)),
+        },
+        again = second_signal(stop) => {
+            tracing::warn!(reason = %again, "ends at once");
+            // The threads of the router would be waited for by any other way out.
+            std::process::exit(1)
+        }
+    }
+}
+
+/// Says on stdout that clients may come.
+fn announce(router: &Router, config: &RouterConfig) -> Result<(), Failure> {
+    let advertise = config.advertise.as_ref().map(ToString::to_string);
+    let ready = json!({
+        "ready": true,
+        "role": "router",
+        "kafka": router.address().to_string(),
+        "advertise": advertise,
+    });
+    print(ready.to_string())
+}
+
+/// Waits for a signal; that stdin closes now is no further wish.
+async fn second_signal(stop: &mut StopListener) -> StopReason {
+    loop {
+        let reason = stop.next().await;
+        if reason != StopReason::StdinClosed {
+            return reason;
+        }
+    }
+}
