@@ -112,7 +112,9 @@ impl Session {
     ) -> Result<(), ConnectionError> {
         let routing = self.routing();
         match form.api {
-            ApiKey::Produce => unreachable!("it is begun when it is read"),
+            ApiKey::Produce | ApiKey::CreatePartitions => {
+                unreachable!("the one is begun when it is read, the other is not offered")
+            }
             ApiKey::Fetch => self.begin_fetch(&decode(body, form)?, form)?,
             ApiKey::ListOffsets => self.begin_asking(id, &decode(body, form)?, form)?,
             ApiKey::Metadata => self.begin_metadata(id, decode(body, form)?)?,
