@@ -16,7 +16,9 @@ pub use violation::LinkViolation;
 use super::append::{self, Append, Appended, SubBatch};
 use super::credit::Granting;
 use super::lane::{Cancel, Continue, Flow, LaneOpen};
-use super::limits::{ASSEMBLY_BYTES_MAX, BODY_BYTES_MAX, CHUNK_BYTES_MIN, LANES_MAX};
+use super::limits::{
+    ASSEMBLY_BYTES_MAX, BODY_BYTES_MAX, CHUNK_BYTES_MIN, LANE_TEXT_BYTES_MAX, LANES_MAX,
+};
 use super::{Body, Correlation, Frame, Lane};
 
 /// Which end of a link this is.
@@ -165,7 +167,11 @@ impl Inbox {
         self.last_lane = lane;
         self.lanes.insert(lane);
         // What is kept as long as the lane must not keep the buffer it arrived in.
-        let copy = |text: &ByteString| ByteString::from(text.to_string());
+        let copy = |text: &ByteString| {
+            let mut ends = (0..=text.len().min(LANE_TEXT_BYTES_MAX)).rev();
+            let end = ends.find(|&end| text.is_char_boundary(end)).unwrap_or(0);
+            ByteString::from(text[..end].to_owned())
+        };
         let copied = LaneOpen {
             lane,
             principal: copy(&open.principal),

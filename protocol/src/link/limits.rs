@@ -55,6 +55,9 @@ pub const CHUNK_BYTES_MIN: usize = crate::limits::FRAME_SHARED_BYTES_MAX;
 /// The most lanes one link takes: as many as a router may have client connections.
 pub const LANES_MAX: usize = 65_536;
 
+/// What a lane keeps of each text of its LaneOpen, such as the client's id; the rest is cut.
+pub const LANE_TEXT_BYTES_MAX: usize = 1024;
+
 /// Longer words for people, such as why an append was refused, are cut.
 pub const WORDS_BYTES_MAX: usize = 512;
 

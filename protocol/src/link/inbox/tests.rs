@@ -310,3 +310,20 @@ fn corpus_is_written() {
         std::fs::write(format!("{folder}/{name}"), stream).expect("it can be written");
     }
 }
+
+#[test]
+fn a_lane_keeps_little_of_a_long_text() {
+    let mut inbox = Inbox::listener(0);
+    let open = LaneOpen {
+        lane: Lane(1),
+        client_id: Some(format!("{}ä", "x".repeat(LANE_TEXT_BYTES_MAX - 1)).into()),
+        client_host: "10.0.0.1".into(),
+        ..LaneOpen::default()
+    };
+    let Ok(Some(Frame::LaneOpen(kept))) = inbox.on_frame(open.into()) else {
+        panic!("a lane can be opened")
+    };
+    assert_eq!(kept.client_host, "10.0.0.1");
+    let client_id = kept.client_id.expect("it has one");
+    assert_eq!(client_id.len(), LANE_TEXT_BYTES_MAX - 1);
+}
