@@ -40,10 +40,7 @@ impl Begun {
         matches!(
             self,
             Self::Waiting {
-                api: ApiKey::CreateTopics
-                    | ApiKey::DeleteTopics
-                    | ApiKey::CreatePartitions
-                    | ApiKey::IncrementalAlterConfigs,
+                api: ApiKey::CreateTopics | ApiKey::DeleteTopics | ApiKey::CreatePartitions,
                 ..
             }
         )

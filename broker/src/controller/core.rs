@@ -17,7 +17,6 @@ use keylane_protocol::cluster::{
 use keylane_protocol::identifiers::{BrokerId, ClusterId, TopicId};
 use keylane_protocol::offset::BrokerEpoch;
 
-use super::configs::{self, ConfigChanges, ConfigChangesError};
 use super::new_topic::{CreateTopicError, NewTopic, TopicRules};
 use super::partitions::{self, MorePartitions, MorePartitionsError};
 use super::registration::{RegisterError, register};
@@ -50,11 +49,6 @@ pub(crate) enum Ask {
     /// To give a topic more partitions, or to check whether that is possible.
     CreatePartitions {
         more: MorePartitions,
-        validate_only: bool,
-    },
-    /// To change settings of a topic, or to check whether that is possible.
-    ChangeConfigs {
-        changes: ConfigChanges,
         validate_only: bool,
     },
     /// To delete a topic.
@@ -90,8 +84,6 @@ pub(crate) enum AskError {
     CreateTopic(#[from] CreateTopicError),
     #[error(transparent)]
     CreatePartitions(#[from] MorePartitionsError),
-    #[error(transparent)]
-    ChangeConfigs(#[from] ConfigChangesError),
     #[error("there is no topic {name:?}")]
     UnknownName { name: String },
     #[error("there is no topic with the id {id}")]
@@ -249,30 +241,25 @@ fn decide_one(rules: &TopicRules, image: &ClusterImage, ask: Ask) -> Result<Deci
             validate_only,
         } => {
             let records = rules.create(image, &new, id)?;
-            let changes = unless(validate_only, records.clone());
+            let changes = if validate_only {
+                Vec::new()
+            } else {
+                records.clone()
+            };
             Ok((changes, Answer::Created(records)))
         }
         Ask::CreatePartitions {
             more,
             validate_only,
         } => {
-            let records = partitions::add(rules, image, &more)?;
-            Ok((unless(validate_only, records), Answer::Done))
-        }
-        Ask::ChangeConfigs {
-            changes,
-            validate_only,
-        } => {
-            let records = configs::change(rules, image, &changes)?;
-            Ok((unless(validate_only, records), Answer::Done))
+            let mut records = partitions::add(rules, image, &more)?;
+            if validate_only {
+                records.clear();
+            }
+            Ok((records, Answer::Done))
         }
         Ask::DeleteTopic(topic) => delete(image, topic),
     }
-}
-
-/// Returns what is to be changed: nothing, if it was only to be checked.
-fn unless(validate_only: bool, records: Vec<MetadataRecord>) -> Vec<MetadataRecord> {
-    if validate_only { Vec::new() } else { records }
 }
 
 fn fence(

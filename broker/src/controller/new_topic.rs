@@ -187,19 +187,15 @@ impl TopicRules {
         Ok(())
     }
 
-    /// Checks the settings of a topic as a whole.
-    pub(super) fn check_settings(
-        &self,
-        overrides: &BTreeMap<String, String>,
-    ) -> Result<(), InvalidSetting> {
+    fn check_settings(&self, overrides: &BTreeMap<String, String>) -> Result<(), CreateTopicError> {
         let settings = self.defaults.with(overrides)?;
         if settings.message_bytes_max > settings.segment_bytes {
             let key = "max.message.bytes";
-            return Err(InvalidSetting::Value {
+            return Err(CreateTopicError::Setting(InvalidSetting::Value {
                 key: key.to_owned(),
                 value: settings.message_bytes_max.to_string(),
                 possible: format!("at most segment.bytes, {}", settings.segment_bytes),
-            });
+            }));
         }
         Ok(())
     }
