@@ -17,7 +17,7 @@ pub struct RouterConfig {
     pub listen: SocketAddr,
     /// Permits a listener that other machines can reach, although nothing is encrypted or authenticated. Default false.
     pub insecure: bool,
-    /// Internal addresses of brokers by which the cluster is found; one that answers is enough.
+    /// Internal addresses of brokers by which the cluster is found; one that votes and answers is enough.
     pub brokers: Vec<Endpoint>,
     /// Where clients reach this router, or all routers by one name; `None` is the address that a client has dialled.
     pub advertise: Option<Endpoint>,

@@ -84,3 +84,6 @@ pub const FAREWELL: Duration = Duration::from_millis(500);
 
 /// How often a question that changes nothing, such as for a producer id, is put to another broker.
 pub const ATTEMPTS_MAX: usize = 3;
+
+/// The most voters that are remembered: a quorum has a handful.
+pub const VOTERS_MAX: usize = 64;

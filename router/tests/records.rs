@@ -78,6 +78,51 @@ fn what_is_produced_through_one_router_is_read_through_another() {
 }
 
 #[test]
+fn several_brokers_are_one_cluster_and_the_living_ones_are_served_when_one_dies() {
+    let mut brokers = kit::voters(3);
+    let routers = [0, 2].map(|place| {
+        kit::router_of(kit::internal_of(&brokers[place].0), |config| {
+            config.hold = Duration::from_millis(500);
+        })
+    });
+    runtime().block_on(async {
+        let client = client(&routers[0]).await;
+        create(&client).await;
+        let producer = client.producer().build().await.expect("a producer");
+        send(&producer, 0..1000).await;
+        let other = self::client(&routers[1]).await;
+        let mut reader = reader(&other).await;
+        read(&mut reader, 0..1000).await;
+        let described = other.admin().describe_topic(TOPIC).await;
+        let partitions = described.expect("described").partitions;
+        let kept_by = partitions
+            .iter()
+            .map(|partition| partition.replicas.clone());
+        let kept_by: std::collections::BTreeSet<_> = kept_by.collect();
+        assert_eq!(kept_by.len(), 3, "four partitions, three brokers");
+        // A crash, of whoever leads the controllers or not.
+        drop(brokers.remove(1));
+        let gone = keylane_protocol::identifiers::BrokerId(2);
+        let living = partitions
+            .iter()
+            .filter(|partition| !partition.replicas.contains(&gone));
+        let mut end = 1000;
+        for (number, partition) in (1000..).zip(living) {
+            let value = number.to_string();
+            let record = ProducerRecord::to(TOPIC)
+                .partition(partition.partition.0)
+                .value(&value);
+            let receipt = producer.send(record).await.expect("taken");
+            let place = timeout(PATIENCE, receipt).await.expect("in time");
+            place.expect("acknowledged");
+            end = number + 1;
+        }
+        assert!(end >= 1002, "two partitions are kept by others");
+        read(&mut reader, 1000..end).await;
+    });
+}
+
+#[test]
 fn records_without_acknowledgement_arrive() {
     let broker = TestBroker::start();
     let router = router(&broker, |_| {});

@@ -11,7 +11,7 @@ use crate::quantity;
 /// `keylane router`.
 #[derive(Debug, Args)]
 pub(crate) struct RouterArguments {
-    /// Internal addresses of brokers by which the cluster is found; one that answers is enough
+    /// Internal addresses of brokers by which the cluster is found; one that votes and answers is enough
     #[arg(
         long,
         value_name = "HOST:PORT,…",

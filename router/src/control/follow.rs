@@ -1,8 +1,9 @@
 //! Which broker is asked for metadata, and what becomes of what it says.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use keylane_protocol::cluster::call::FetchMetadataAnswer;
+use keylane_protocol::cluster::call::{FetchMetadataAnswer, Voter};
 use keylane_protocol::cluster::{ApplyError, ClusterImage, Endpoint, RecordsError, decode_records};
 use keylane_protocol::identifiers::BrokerId;
 use keylane_protocol::link::Fate;
@@ -13,6 +14,7 @@ use tracing::{debug, info, warn};
 
 use super::linked::{Ended, Linked};
 use super::{Asks, Known};
+use crate::limits::VOTERS_MAX;
 use crate::link::Pause;
 use crate::link::wire::Wire;
 
@@ -40,6 +42,8 @@ pub(crate) struct Follower {
     pub(super) asks: Asks,
     brokers: Vec<Endpoint>,
     pub(super) advertise: Option<Endpoint>,
+    /// The voters as one of them has told; the image may be older, or not there yet.
+    voters: BTreeMap<BrokerId, Endpoint>,
     /// Whom the last answer named.
     leader: Option<Target>,
     /// How many targets were tried.
@@ -54,6 +58,7 @@ impl Follower {
             asks,
             brokers,
             advertise,
+            voters: BTreeMap::new(),
             leader: None,
             turn: 0,
             is_unfit: false,
@@ -71,7 +76,7 @@ impl Follower {
                 Ok(Ended::Stopped) => return,
                 Ok(Ended::Redirected(leader)) => {
                     self.leader = self.target_of(leader).filter(|leader| *leader != target);
-                    failures_in_a_row += usize::from(self.leader.is_none());
+                    failures_in_a_row += 1;
                 }
                 Ok(Ended::Lost(error)) => {
                     info!(endpoint = %target.endpoint, error, "the metadata is not followed any more there");
@@ -85,9 +90,10 @@ impl Follower {
             if stopping.is_cancelled() {
                 return;
             }
-            // Once around without an answer, there is none for the moment.
-            if self.leader.is_none() && failures_in_a_row >= self.targets().len() {
-                if failures_in_a_row == self.targets().len() {
+            // Once around without an answer, there is none for the moment; nor if each names another as the leader.
+            let all = self.targets().len();
+            if failures_in_a_row >= all {
+                if failures_in_a_row == all && self.leader.is_none() {
                     warn!("no broker answers for the controllers; the metadata stays as it is");
                 }
                 let paused = sleep(pause.next());
@@ -145,7 +151,7 @@ impl Follower {
         target
     }
 
-    /// Returns everybody who may know: the brokers of the image, then those configured, each address once.
+    /// Returns everybody who may know: the brokers of the image, the voters, those configured; each address once.
     fn targets(&self) -> Vec<Target> {
         let known = self.known();
         let living = known.image.brokers().filter(|broker| !broker.is_fenced);
@@ -155,7 +161,7 @@ impl Follower {
                 endpoint: broker.internal.clone(),
             })
             .collect();
-        for endpoint in &self.brokers {
+        for endpoint in self.voters.values().chain(&self.brokers) {
             if targets.iter().all(|target| target.endpoint != *endpoint) {
                 targets.push(Target {
                     broker: None,
@@ -166,12 +172,28 @@ impl Follower {
         targets
     }
 
+    /// Tells whether it is known where a broker is.
+    pub(super) fn knows(&self, broker: BrokerId) -> bool {
+        self.target_of(broker).is_some()
+    }
+
+    /// Takes what a voter says of where all are.
+    pub(super) fn on_voters(&mut self, voters: &[Voter]) {
+        let voters = voters.iter().take(VOTERS_MAX);
+        let placed = voters.filter_map(|voter| {
+            let endpoint = Endpoint::new(&voter.internal_host, voter.internal_port)?;
+            Some((voter.broker_id, endpoint))
+        });
+        self.voters = placed.collect();
+    }
+
     fn target_of(&self, broker: BrokerId) -> Option<Target> {
         let known = self.known();
-        let found = known.image.broker(broker)?;
+        let registered = known.image.broker(broker).map(|found| &found.internal);
+        let endpoint = registered.or_else(|| self.voters.get(&broker))?;
         Some(Target {
             broker: Some(broker),
-            endpoint: found.internal.clone(),
+            endpoint: endpoint.clone(),
         })
     }
 

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use keylane_protocol::cluster::call::{
-    Call as _, CallBody, CallKind, FetchMetadataAnswer, FetchMetadataRequest,
-    RouterHeartbeatAnswer, RouterHeartbeatRequest,
+    Call as _, CallBody, CallKind, DescribeQuorumAnswer, DescribeQuorumRequest,
+    FetchMetadataAnswer, FetchMetadataRequest, RouterHeartbeatAnswer, RouterHeartbeatRequest,
 };
 use keylane_protocol::error_code::ErrorCode;
 use keylane_protocol::identifiers::BrokerId;
@@ -34,6 +34,8 @@ pub(super) enum Ended {
 enum Waiting {
     /// This router, for what has changed since an index.
     Metadata(i64),
+    /// This router, for where the voters are.
+    Quorum,
     /// This router, for nothing in particular.
     Heartbeat,
     /// A client's session.
@@ -101,6 +103,8 @@ impl<'a> Linked<'a> {
         for told in told.drain(..) {
             let next = match told {
                 Told::Reply(Waiting::Metadata(asked), reply) => self.on_metadata(asked, reply),
+                Told::Reply(Waiting::Quorum, reply) => Some(self.on_quorum(reply)),
+                Told::Lost(Waiting::Quorum, _) => Some(Ended::Redirected(BrokerId::NONE)),
                 Told::Reply(Waiting::Heartbeat, reply) => {
                     on_heartbeat(reply);
                     None
@@ -135,7 +139,11 @@ impl<'a> Linked<'a> {
             Err(error) => return Some(Ended::Lost(error.to_string())),
         };
         if answer.error_code == ErrorCode::NotController {
-            return Some(Ended::Redirected(answer.controller_id));
+            if self.follower.knows(answer.controller_id) {
+                return Some(Ended::Redirected(answer.controller_id));
+            }
+            self.ask_for_voters();
+            return None;
         }
         if !answer.error_code.is_none() {
             return Some(Ended::Lost(answer.error_code.name().to_string()));
@@ -159,6 +167,25 @@ impl<'a> Linked<'a> {
         let body = request.to_bytes().expect("it has no texts");
         let kind = FetchMetadataRequest::KIND;
         self.call(kind.number(), body, deadline, Waiting::Metadata(index));
+    }
+
+    /// Asks where the leader is that was named: without an image this router knows nobody.
+    fn ask_for_voters(&mut self) {
+        let request = DescribeQuorumRequest::default();
+        let deadline = Instant::now() + METADATA_TIME_OUT;
+        let body = request.to_bytes().expect("it has no texts");
+        let kind = CallKind::DescribeQuorum.number();
+        self.call(kind, body, deadline, Waiting::Quorum);
+    }
+
+    fn on_quorum(&mut self, reply: Reply) -> Ended {
+        match DescribeQuorumAnswer::from_bytes(reply.chunk.into_bytes()) {
+            Ok(answer) => {
+                self.follower.on_voters(&answer.voters);
+                Ended::Redirected(answer.controller_id)
+            }
+            Err(error) => Ended::Lost(error.to_string()),
+        }
     }
 
     /// Says that this router lives, or stops, where it has an address to tell.

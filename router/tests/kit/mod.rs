@@ -3,14 +3,16 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
 use keylane_broker::Broker;
-use keylane_broker::config::BrokerConfig;
+use keylane_broker::config::{BrokerConfig, VoterAddress};
 use keylane_protocol::cluster::Endpoint;
 use keylane_protocol::frame::{decode_response, request_frame};
+use keylane_protocol::identifiers::BrokerId;
 use keylane_protocol::message::Request;
 use keylane_router::Router;
 use keylane_router::config::RouterConfig;
@@ -63,9 +65,59 @@ impl TestBroker {
     }
 }
 
+/// Returns the internal address of a broker.
+pub(crate) fn internal_of(broker: &Broker) -> Endpoint {
+    let address = broker.internal_address();
+    let host = address.ip().to_string().into();
+    Endpoint::new(&host, i32::from(address.port())).expect("an address")
+}
+
+/// Starts voters of one cluster with the ids from 1 on, whose folders go with them.
+pub(crate) fn voters(count: usize) -> Vec<(Broker, tempfile::TempDir)> {
+    let listeners: Vec<TcpListener> = (0..count)
+        .map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port"))
+        .collect();
+    let ports = listeners.iter();
+    let ports = ports.map(|listener| listener.local_addr().expect("bound").port());
+    let voters: Vec<VoterAddress> = (1..)
+        .zip(ports)
+        .map(|(id, port)| VoterAddress {
+            id: BrokerId(id),
+            host: "127.0.0.1".to_owned(),
+            port,
+        })
+        .collect();
+    drop(listeners);
+    // They wait for one another.
+    let starting: Vec<_> = voters
+        .iter()
+        .map(|voter| {
+            let folder = tempfile::tempdir().expect("a folder");
+            let mut config = BrokerConfig::new(folder.path());
+            config.id = voter.id;
+            config.voters.clone_from(&voters);
+            config.bootstrap = voter.id == BrokerId(1);
+            config.session = Duration::from_secs(1);
+            config.listen.set_port(0);
+            config.internal_listen.set_port(voter.port);
+            config.runtimes = 1;
+            thread::spawn(move || (Broker::start(config).expect("a broker"), folder))
+        })
+        .collect();
+    let started = starting.into_iter();
+    started
+        .map(|thread| thread.join().expect("no panic"))
+        .collect()
+}
+
 /// Starts a router on a free port, and waits until it serves.
 pub(crate) fn router(broker: &TestBroker, change: impl FnOnce(&mut RouterConfig)) -> Router {
-    let mut config = RouterConfig::new(vec![broker.internal()]);
+    router_of(broker.internal(), change)
+}
+
+/// Starts a router that finds its cluster by one broker, and waits until it serves.
+pub(crate) fn router_of(broker: Endpoint, change: impl FnOnce(&mut RouterConfig)) -> Router {
+    let mut config = RouterConfig::new(vec![broker]);
     config.listen.set_port(0);
     config.runtimes = 2;
     change(&mut config);
