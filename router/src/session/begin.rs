@@ -112,9 +112,6 @@ impl Session {
     ) -> Result<(), ConnectionError> {
         let routing = self.routing();
         match form.api {
-            ApiKey::Produce | ApiKey::CreatePartitions => {
-                unreachable!("the one is begun when it is read, the other is not offered")
-            }
             ApiKey::Fetch => self.begin_fetch(&decode(body, form)?, form)?,
             ApiKey::ListOffsets => self.begin_asking(id, &decode(body, form)?, form)?,
             ApiKey::Metadata => self.begin_metadata(id, decode(body, form)?)?,
@@ -137,6 +134,11 @@ impl Session {
                 let image = routing.image();
                 let answer = plan::describe_cluster::answer(&request, &advertised, image);
                 self.answer(id, &answer)?;
+            }
+            // Produce is begun when it is read, and others are not offered.
+            other => {
+                let api_key = other.code();
+                return Err(UnsupportedRequest::UnknownApi { api_key }.into());
             }
         }
         let now = now();
