@@ -33,7 +33,7 @@ pub(crate) fn run(role: Role, arguments: &ServerArguments) -> Result<(), Failure
         let mut stop = StopListener::new(arguments.until_stdin_closes)
             .map_err(|error| Failure::because("cannot listen for signals", &error))?;
         open_files::raise_limit(&mut config.limits.connections_max);
-        let broker = start(&config)?;
+        let broker = start(&config, &mut stop).await?;
         announce(role, &config, &broker)?;
         serve(broker, &mut stop).await
     })
@@ -72,11 +72,24 @@ fn configure(
     broker_config(role, &given).map_err(Failure::faults)
 }
 
-fn start(config: &BrokerConfig) -> Result<Broker, Failure> {
-    Broker::start(config.clone()).map_err(|error| {
-        // What to do about a port or a folder is part of the error.
-        Failure::because("cannot start the broker", &error)
-    })
+/// Starts the broker, which may have to wait for others of its cluster; ends the
+/// process if it is told to stop before it serves.
+async fn start(config: &BrokerConfig, stop: &mut StopListener) -> Result<Broker, Failure> {
+    let config = config.clone();
+    let starting = tokio::task::spawn_blocking(move || Broker::start(config));
+    tokio::select! {
+        started = starting => match started {
+            Ok(Ok(broker)) => Ok(broker),
+            // What to do about a port or a folder is part of the error.
+            Ok(Err(error)) => Err(Failure::because("cannot start the broker", &error)),
+            Err(error) => Err(Failure::because("cannot start the broker", &error)),
+        },
+        reason = stop.next() => {
+            tracing::info!(%reason, "ends before it has begun to serve");
+            // What it has begun is as after a crash, and its threads would be waited for by any other way out.
+            std::process::exit(0)
+        }
+    }
 }
 
 /// Says in the log what an operator must know, then on stdout that clients may come.

@@ -4,6 +4,8 @@
 mod bench;
 #[path = "process/broker.rs"]
 mod broker;
+#[path = "process/cluster.rs"]
+mod cluster;
 #[path = "process/crash.rs"]
 mod crash;
 #[path = "process/disk.rs"]
