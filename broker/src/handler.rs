@@ -1,5 +1,6 @@
 //! From requests to commands and from outcomes to responses: the only place of the broker that knows wire messages.
 
+pub(crate) mod alter_configs;
 pub(crate) mod api_versions;
 pub(crate) mod cluster;
 pub(crate) mod controller_calls;

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! new here   disk (folders, manifest) → partitions to their shards ─┐
-//! led anew   shards take the epoch                                  ├→ the next view is published
+//! led anew   shards take the epoch, or other settings               ├→ the next view is published
 //! deleted    the view without it is published → shards let go → the writer forgets → files
 //! ```
 //! So what the view says is served is served. A disk error leaves what only the next start can settle: the broker ends.
@@ -24,7 +24,7 @@ use crate::limits::HOSTING_WORK_WAITING_MAX;
 use crate::log::recovery::seal;
 use crate::log::space::SpaceBudget;
 use crate::log::writer::WriterHandle;
-use crate::log::{Log, TopicPartition};
+use crate::log::{Log, RollSettings, TopicPartition};
 use crate::partition::SegmentSeal;
 use crate::partition::producer_state::Producers;
 use crate::partitions::{PartitionMaker, RecoverError, RecoveredLog, RecoveredLogs};
@@ -208,7 +208,9 @@ impl HostingThread {
         for topic in next.topics() {
             let known = before.with_id(topic.id);
             if known.is_none_or(|known| !Arc::ptr_eq(known, topic)) {
-                self.follow_topic(topic)?;
+                let roll = topic.settings.roll();
+                let is_same = known.is_none_or(|known| known.settings.roll() == roll);
+                self.follow_topic(topic, (!is_same).then_some(roll))?;
             }
         }
         let gone = self.gone(&next);
@@ -220,8 +222,13 @@ impl HostingThread {
         Ok(())
     }
 
-    /// Opens the topic's partitions that are new here, and has those that are led otherwise than before led so.
-    fn follow_topic(&mut self, topic: &Topic) -> Result<(), HostingError> {
+    /// Opens the topic's partitions that are new here, and has those that are led otherwise than before led so; all end
+    /// their segments by `roll` from now on, if it is given.
+    fn follow_topic(
+        &mut self,
+        topic: &Topic,
+        roll: Option<RollSettings>,
+    ) -> Result<(), HostingError> {
         let mine = topic
             .partitions()
             .filter(|(_, partition)| partition.replicas.contains(&self.broker_id));
@@ -248,6 +255,10 @@ impl HostingThread {
                     self.tell(id, lead)?;
                 }
                 Some(_) => {}
+            }
+            if let Some(roll) = roll {
+                let partition = id;
+                self.tell(id, ShardRequest::Roll { partition, roll })?;
             }
         }
         Ok(())

@@ -182,6 +182,11 @@ impl Partition {
         self.setup.leader_epoch = leader_epoch;
     }
 
+    /// Takes when segments end from now on.
+    pub fn roll(&mut self, roll: RollSettings) {
+        self.setup.roll = roll;
+    }
+
     /// Gives a batch its offsets, or finds that it has them already.
     ///
     /// # Errors

@@ -25,8 +25,8 @@ use self::request::{
 };
 use crate::clock::Uptime;
 use crate::limits::{SHARED_FRAME_BYTES, TAIL_COPY_DIVISOR, TAIL_ENTRY_BYTES};
-use crate::log::TopicPartition;
 use crate::log::writer::Append;
+use crate::log::{RollSettings, TopicPartition};
 use crate::partition::read::ReadError;
 use crate::partition::tail::{ReadLimit, Tail, TailBatch};
 use crate::partition::waiting::{ConnectionId, PendingAcks, Watches};
@@ -98,6 +98,13 @@ impl Shard {
             let mut woken = Vec::new();
             self.watches.on_gone(id, &mut woken);
             wake(woken);
+        }
+    }
+
+    /// Ends a partition's segments by these settings from now on.
+    pub(crate) fn roll(&mut self, id: TopicPartition, roll: RollSettings) {
+        if let Some(owned) = self.partitions.get_mut(&id) {
+            owned.partition.roll(roll);
         }
     }
 

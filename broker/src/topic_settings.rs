@@ -121,6 +121,9 @@ enum Effect {
     Fixed(&'static str),
 }
 
+/// The key of [`Durability`].
+pub const DURABILITY: &str = "durability";
+
 /// Every key that may be given, in alphabetical order.
 pub static SETTINGS: [Setting; 9] = [
     Setting {
@@ -136,7 +139,7 @@ pub static SETTINGS: [Setting; 9] = [
         effect: Effect::Fixed("producer"),
     },
     Setting {
-        key: "durability",
+        key: DURABILITY,
         value_type: SettingType::Text,
         documentation: "`fsync`: acknowledged records survive a power loss. `page-cache`: they survive the end of the \
                         process only.",

@@ -32,6 +32,8 @@ pub enum ApiKey {
     DescribeConfigs = 32,
     /// Gives topics more partitions.
     CreatePartitions = 37,
+    /// Changes some settings of topics.
+    IncrementalAlterConfigs = 44,
     /// Names the brokers of the cluster.
     DescribeCluster = 60,
 }
@@ -66,7 +68,7 @@ const fn api(key: ApiKey, name: &'static str, versions: [i16; 2], version_flexib
 }
 
 /// The table, in the order of the keys.
-pub const APIS: [Api; 12] = [
+pub const APIS: [Api; 13] = [
     Api {
         version_offered_min: 0,
         ..api(ApiKey::Produce, "Produce", [3, 11], 9)
@@ -81,6 +83,12 @@ pub const APIS: [Api; 12] = [
     api(ApiKey::InitProducerId, "InitProducerId", [0, 5], 2),
     api(ApiKey::DescribeConfigs, "DescribeConfigs", [1, 4], 4),
     api(ApiKey::CreatePartitions, "CreatePartitions", [0, 3], 2),
+    api(
+        ApiKey::IncrementalAlterConfigs,
+        "IncrementalAlterConfigs",
+        [0, 1],
+        1,
+    ),
     api(ApiKey::DescribeCluster, "DescribeCluster", [0, 2], 0),
 ];
 

@@ -22,6 +22,7 @@ use crate::message::describe_cluster::DescribeClusterRequest;
 use crate::message::describe_configs::DescribeConfigsRequest;
 use crate::message::fetch::FetchRequest;
 use crate::message::find_coordinator::FindCoordinatorRequest;
+use crate::message::incremental_alter_configs::IncrementalAlterConfigsRequest;
 use crate::message::init_producer_id::InitProducerIdRequest;
 use crate::message::list_offsets::ListOffsetsRequest;
 use crate::message::metadata::MetadataRequest;
@@ -55,6 +56,10 @@ pub const TARGETS: &[Target] = &[
     target("frame", frame),
     target("find_coordinator", exchange::<FindCoordinatorRequest>),
     target("cluster_metadata", cluster_metadata),
+    target(
+        "incremental_alter_configs",
+        exchange::<IncrementalAlterConfigsRequest>,
+    ),
     target("init_producer_id", exchange::<InitProducerIdRequest>),
     target("link_frame", link_frame),
     target("link_inbox", link_inbox),
@@ -210,6 +215,7 @@ pub fn request_body(api: ApiKey, body: Decoder, version: i16) -> Result<(), Deco
         ApiKey::InitProducerId => message::<InitProducerIdRequest>(body, version),
         ApiKey::DescribeConfigs => message::<DescribeConfigsRequest>(body, version),
         ApiKey::CreatePartitions => message::<CreatePartitionsRequest>(body, version),
+        ApiKey::IncrementalAlterConfigs => message::<IncrementalAlterConfigsRequest>(body, version),
         ApiKey::DescribeCluster => message::<DescribeClusterRequest>(body, version),
     }
 }

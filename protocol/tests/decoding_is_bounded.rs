@@ -20,6 +20,7 @@ use keylane_protocol::message::describe_cluster::DescribeClusterRequest;
 use keylane_protocol::message::describe_configs::DescribeConfigsRequest;
 use keylane_protocol::message::fetch::FetchRequest;
 use keylane_protocol::message::find_coordinator::FindCoordinatorRequest;
+use keylane_protocol::message::incremental_alter_configs::IncrementalAlterConfigsRequest;
 use keylane_protocol::message::init_producer_id::InitProducerIdRequest;
 use keylane_protocol::message::list_offsets::ListOffsetsRequest;
 use keylane_protocol::message::metadata::MetadataRequest;
@@ -63,7 +64,7 @@ fn pair<R: Request>() -> (ApiKey, [Decode; 2]) {
     (R::API_KEY, [decode::<R>, decode::<R::Response>])
 }
 
-fn messages() -> [(ApiKey, [Decode; 2]); 12] {
+fn messages() -> [(ApiKey, [Decode; 2]); 13] {
     [
         pair::<ApiVersionsRequest>(),
         pair::<CreatePartitionsRequest>(),
@@ -73,6 +74,7 @@ fn messages() -> [(ApiKey, [Decode; 2]); 12] {
         pair::<DescribeConfigsRequest>(),
         pair::<FetchRequest>(),
         pair::<FindCoordinatorRequest>(),
+        pair::<IncrementalAlterConfigsRequest>(),
         pair::<InitProducerIdRequest>(),
         pair::<ListOffsetsRequest>(),
         pair::<MetadataRequest>(),

@@ -20,6 +20,7 @@ use keylane_protocol::message::describe_cluster::DescribeClusterRequest;
 use keylane_protocol::message::describe_configs::DescribeConfigsRequest;
 use keylane_protocol::message::fetch::{FetchRequest, FetchResponse};
 use keylane_protocol::message::find_coordinator::FindCoordinatorRequest;
+use keylane_protocol::message::incremental_alter_configs::IncrementalAlterConfigsRequest;
 use keylane_protocol::message::init_producer_id::InitProducerIdRequest;
 use keylane_protocol::message::list_offsets::ListOffsetsRequest;
 use keylane_protocol::message::metadata::MetadataRequest;
@@ -179,6 +180,9 @@ fn check(recorded: &Recorded) {
         ApiKey::DescribeConfigs => encoded_again::<DescribeConfigsRequest>(recorded),
         ApiKey::Fetch => encoded_again::<FetchRequest>(recorded),
         ApiKey::FindCoordinator => encoded_again::<FindCoordinatorRequest>(recorded),
+        ApiKey::IncrementalAlterConfigs => {
+            encoded_again::<IncrementalAlterConfigsRequest>(recorded)
+        }
         ApiKey::InitProducerId => encoded_again::<InitProducerIdRequest>(recorded),
         ApiKey::ListOffsets => encoded_again::<ListOffsetsRequest>(recorded),
         ApiKey::Metadata => encoded_again::<MetadataRequest>(recorded),

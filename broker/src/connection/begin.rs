@@ -40,7 +40,10 @@ impl Begun {
         matches!(
             self,
             Self::Waiting {
-                api: ApiKey::CreateTopics | ApiKey::DeleteTopics | ApiKey::CreatePartitions,
+                api: ApiKey::CreateTopics
+                    | ApiKey::DeleteTopics
+                    | ApiKey::CreatePartitions
+                    | ApiKey::IncrementalAlterConfigs,
                 ..
             }
         )

@@ -17,6 +17,7 @@ use keylane_protocol::cluster::{
 use keylane_protocol::identifiers::{BrokerId, ClusterId, TopicId};
 use keylane_protocol::offset::BrokerEpoch;
 
+use super::configs::{self, ConfigChanges, ConfigChangesError};
 use super::new_topic::{CreateTopicError, NewTopic, TopicRules};
 use super::partitions::{self, MorePartitions, MorePartitionsError};
 use super::registration::{RegisterError, register};
@@ -49,6 +50,11 @@ pub(crate) enum Ask {
     /// To give a topic more partitions, or to check whether that is possible.
     CreatePartitions {
         more: MorePartitions,
+        validate_only: bool,
+    },
+    /// To change settings of a topic, or to check whether that is possible.
+    ChangeConfigs {
+        changes: ConfigChanges,
         validate_only: bool,
     },
     /// To delete a topic.
@@ -84,6 +90,8 @@ pub(crate) enum AskError {
     CreateTopic(#[from] CreateTopicError),
     #[error(transparent)]
     CreatePartitions(#[from] MorePartitionsError),
+    #[error(transparent)]
+    ChangeConfigs(#[from] ConfigChangesError),
     #[error("there is no topic {name:?}")]
     UnknownName { name: String },
     #[error("there is no topic with the id {id}")]
@@ -241,25 +249,30 @@ fn decide_one(rules: &TopicRules, image: &ClusterImage, ask: Ask) -> Result<Deci
             validate_only,
         } => {
             let records = rules.create(image, &new, id)?;
-            let changes = if validate_only {
-                Vec::new()
-            } else {
-                records.clone()
-            };
+            let changes = unless(validate_only, records.clone());
             Ok((changes, Answer::Created(records)))
         }
         Ask::CreatePartitions {
             more,
             validate_only,
         } => {
-            let mut records = partitions::add(rules, image, &more)?;
-            if validate_only {
-                records.clear();
-            }
-            Ok((records, Answer::Done))
+            let records = partitions::add(rules, image, &more)?;
+            Ok((unless(validate_only, records), Answer::Done))
+        }
+        Ask::ChangeConfigs {
+            changes,
+            validate_only,
+        } => {
+            let records = configs::change(rules, image, &changes)?;
+            Ok((unless(validate_only, records), Answer::Done))
         }
         Ask::DeleteTopic(topic) => delete(image, topic),
     }
+}
+
+/// Returns what is to be changed: nothing, if it was only to be checked.
+fn unless(validate_only: bool, records: Vec<MetadataRecord>) -> Vec<MetadataRecord> {
+    if validate_only { Vec::new() } else { records }
 }
 
 fn fence(

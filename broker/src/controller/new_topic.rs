@@ -187,15 +187,19 @@ impl TopicRules {
         Ok(())
     }
 
-    fn check_settings(&self, overrides: &BTreeMap<String, String>) -> Result<(), CreateTopicError> {
+    /// Checks the settings of a topic as a whole.
+    pub(super) fn check_settings(
+        &self,
+        overrides: &BTreeMap<String, String>,
+    ) -> Result<(), InvalidSetting> {
         let settings = self.defaults.with(overrides)?;
         if settings.message_bytes_max > settings.segment_bytes {
             let key = "max.message.bytes";
-            return Err(CreateTopicError::Setting(InvalidSetting::Value {
+            return Err(InvalidSetting::Value {
                 key: key.to_owned(),
                 value: settings.message_bytes_max.to_string(),
                 possible: format!("at most segment.bytes, {}", settings.segment_bytes),
-            }));
+            });
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ use keylane_protocol::identifiers::{BrokerId, ClusterId, FolderId, PartitionInde
 use keylane_protocol::offset::{BrokerEpoch, LeaderEpoch};
 use proptest::prelude::*;
 
+use super::configs::{ConfigChange, ConfigChanges, ConfigChangesError};
 use super::core::{Answer, Ask, AskError, ControllerCore, Decided, Effect, TopicToDelete};
 use super::new_topic::{NewTopic, TopicRules};
 use super::partitions::{MorePartitions, MorePartitionsError};
@@ -115,6 +116,27 @@ impl World {
             },
             validate_only,
         })
+    }
+
+    fn configure(&mut self, topic: &str, changes: &[(&str, ConfigChange)]) -> Decided {
+        let changes = changes.iter();
+        let changes = changes.map(|(key, change)| ((*key).to_owned(), change.clone()));
+        self.ask(Ask::ChangeConfigs {
+            changes: ConfigChanges {
+                topic: topic.to_owned(),
+                changes: changes.collect(),
+            },
+            validate_only: false,
+        })
+    }
+
+    /// Returns what is configured for a topic.
+    fn configs(&self, topic: &str) -> Vec<(String, String)> {
+        let topic = self.image.topic_named(topic).expect("it exists");
+        let configs = topic.configs.iter();
+        configs
+            .map(|(key, value)| (key.to_string(), value.to_string()))
+            .collect()
     }
 
     fn partition(&self, index: i32) -> &PartitionImage {
@@ -249,6 +271,85 @@ fn a_topic_gets_only_more_partitions_and_not_too_many() {
     world
         .add_partitions("t", 10, None, false)
         .expect("100 in all");
+}
+
+fn set(value: &str) -> ConfigChange {
+    ConfigChange::Set(value.to_owned())
+}
+
+#[test]
+fn settings_are_changed_together_or_not_at_all() {
+    use ConfigChangesError as E;
+    let mut world = World::new();
+    world.join(1, 1);
+    world.create("t", 1).expect("created");
+    let small = ("segment.bytes", set("65536"));
+    let refused = world.configure("t", std::slice::from_ref(&small));
+    let too_small = matches!(refused, Err(AskError::ChangeConfigs(E::Setting(_))));
+    assert!(too_small, "a message may be larger: {refused:?}");
+    let fitting = ("max.message.bytes", set("60000"));
+    let wrong = ("segment.ms", set("never"));
+    let refused = world.configure("t", &[small.clone(), fitting.clone(), wrong]);
+    assert!(refused.is_err());
+    assert_eq!(world.configs("t"), []);
+    assert_eq!(world.configure("t", &[small, fitting]), Ok(Answer::Done));
+    let expected = [("max.message.bytes", "60000"), ("segment.bytes", "65536")];
+    let expected = expected.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    assert_eq!(world.configs("t"), expected);
+    let alone = world.configure("t", &[("max.message.bytes", ConfigChange::Delete)]);
+    assert!(alone.is_err(), "its default is above segment.bytes");
+    let both = [
+        ("max.message.bytes", ConfigChange::Delete),
+        ("segment.bytes", ConfigChange::Delete),
+        ("segment.ms", ConfigChange::Delete),
+    ];
+    assert_eq!(world.configure("t", &both), Ok(Answer::Done));
+    assert_eq!(world.configs("t"), []);
+}
+
+#[test]
+fn what_cannot_be_changed_of_a_topic_is_refused() {
+    use ConfigChangesError as E;
+    let mut world = World::new();
+    world.join(1, 1);
+    world.create("t", 1).expect("created");
+    let image = Arc::clone(&world.image);
+    let mut refused =
+        |topic: &str, changes: &[(&str, ConfigChange)]| match world.configure(topic, changes) {
+            Err(AskError::ChangeConfigs(error)) => error,
+            other => panic!("{other:?}"),
+        };
+    let list = || ConfigChange::Append("1".to_owned());
+    assert!(matches!(refused("u", &[]), E::UnknownTopic { .. }));
+    for unknown in [set("1"), ConfigChange::Delete, list()] {
+        let error = refused("t", &[("flush.ms", unknown)]);
+        assert!(matches!(error, E::Setting(_)), "{error}");
+    }
+    let error = refused("t", &[("segment.ms", set("5")), ("segment.ms", set("5"))]);
+    assert!(matches!(error, E::Twice { .. }), "{error}");
+    assert!(matches!(
+        refused("t", &[("segment.ms", list())]),
+        E::NoList { .. }
+    ));
+    let error = refused("t", &[("durability", set("page-cache"))]);
+    assert!(matches!(error, E::Durability { .. }), "{error}");
+    let compact = ConfigChange::Append("compact".to_owned());
+    let error = refused("t", &[("cleanup.policy", compact)]);
+    assert!(error.to_string().contains("delete,compact"), "{error}");
+    let nothing = ConfigChange::Subtract("delete".to_owned());
+    assert!(matches!(
+        refused("t", &[("cleanup.policy", nothing)]),
+        E::Setting(_)
+    ));
+    assert_eq!(world.image, image);
+    for as_before in [
+        ConfigChange::Append("delete".to_owned()),
+        ConfigChange::Subtract("compact".to_owned()),
+    ] {
+        let changed = world.configure("t", &[("cleanup.policy", as_before)]);
+        assert_eq!(changed, Ok(Answer::Done));
+        assert_eq!(world.configs("t")[0].1, "delete");
+    }
 }
 
 #[test]
@@ -514,7 +615,7 @@ proptest! {
             let node = BrokerId(i32::from(id % 4) + 1);
             let epoch = world.image.broker(node).map_or(BrokerEpoch(0), |broker| broker.epoch);
             let known = world.image.broker(node).map_or(0, |broker| broker.incarnation);
-            match choice % 8 {
+            match choice % 9 {
                 0 => drop(world.register(RegisterBrokerRequest {
                     incarnation: known + i32::from(detail % 3),
                     incarnation_acknowledged: known,
@@ -528,7 +629,17 @@ proptest! {
                     let count = i32::from(id % 7);
                     drop(world.add_partitions(&format!("t{}", detail % 3), count, None, detail % 5 == 0));
                 }
-                6 => drop(world.ask(Ask::DeleteTopic(TopicToDelete::Named(format!("t{}", detail % 3))))),
+                6 => {
+                    let value = (u64::from(detail) * 1000).to_string();
+                    let change = match id % 3 {
+                        0 => ConfigChange::Delete,
+                        1 => ConfigChange::Append(value),
+                        _ => ConfigChange::Set(value),
+                    };
+                    let key = ["segment.bytes", "segment.ms", "max.message.bytes"][usize::from(id % 3)];
+                    drop(world.configure(&format!("t{}", detail % 3), &[(key, change)]));
+                }
+                7 => drop(world.ask(Ask::DeleteTopic(TopicToDelete::Named(format!("t{}", detail % 3))))),
                 _ => drop(world.ask(Ask::RemoveRouter(node, epoch))),
             }
             for topic in world.image.topics() {

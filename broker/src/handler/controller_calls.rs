@@ -15,7 +15,7 @@ use keylane_protocol::error_code::ErrorCode;
 use keylane_protocol::identifiers::ClusterId;
 use keylane_protocol::primitive::DecodeError;
 
-use super::{create_partitions, topic_changes};
+use super::{alter_configs, create_partitions, topic_changes};
 use crate::config::BrokerConfig;
 use crate::controller::core::{Answer, Ask, AskError};
 use crate::controller::raft;
@@ -75,6 +75,7 @@ pub(crate) fn code(error: &AskError) -> ErrorCode {
         }
         AskError::CreateTopic(error) => topic_changes::create_topic_code(error),
         AskError::CreatePartitions(error) => create_partitions::code(error),
+        AskError::ChangeConfigs(error) => alter_configs::code(error),
         AskError::UnknownName { .. } => ErrorCode::UnknownTopicOrPartition,
         AskError::UnknownId { .. } => ErrorCode::UnknownTopicId,
         AskError::Stale { .. } => ErrorCode::StaleBrokerEpoch,

@@ -15,6 +15,7 @@ use keylane_protocol::message::delete_topics::DeleteTopicsRequest;
 use keylane_protocol::message::describe_configs::DescribeConfigsRequest;
 use keylane_protocol::message::fetch::FetchRequest;
 use keylane_protocol::message::find_coordinator::FindCoordinatorRequest;
+use keylane_protocol::message::incremental_alter_configs::IncrementalAlterConfigsRequest;
 use keylane_protocol::message::list_offsets::ListOffsetsRequest;
 use keylane_protocol::message::metadata::MetadataRequest;
 use keylane_protocol::message::{Request, Response};
@@ -23,8 +24,8 @@ use keylane_protocol::primitive::{DecodeError, Decoder, EncodeError, Encoder};
 use super::fetch::Parking;
 use super::topic_changes::Asker;
 use super::{
-    api_versions, cluster, create_partitions, describe_configs, fetch, find_coordinator,
-    init_producer_id, list_offsets, metadata, topic_changes,
+    alter_configs, api_versions, cluster, create_partitions, describe_configs, fetch,
+    find_coordinator, init_producer_id, list_offsets, metadata, topic_changes,
 };
 use crate::connection::Held;
 use crate::limits::REQUEST_ITEMS_MAX;
@@ -106,9 +107,10 @@ impl Exchange<'_> {
                 check_items(request.topics.len() + partitions.sum::<usize>())?;
                 self.answer(&list_offsets::answer(broker, &request, self.version).await)
             }
-            ApiKey::CreateTopics | ApiKey::DeleteTopics | ApiKey::CreatePartitions => {
-                self.change(api, body).await
-            }
+            ApiKey::CreateTopics
+            | ApiKey::DeleteTopics
+            | ApiKey::CreatePartitions
+            | ApiKey::IncrementalAlterConfigs => self.change(api, body).await,
             ApiKey::FindCoordinator => {
                 let _: FindCoordinatorRequest = self.decode(body)?;
                 self.answer(&find_coordinator::answer(&identity()))
@@ -150,6 +152,11 @@ impl Exchange<'_> {
                 let request: CreatePartitionsRequest = self.decode(body)?;
                 check_items(create_partitions::items(&request))?;
                 self.answer(&create_partitions::answer(broker, asker, request, version).await)
+            }
+            ApiKey::IncrementalAlterConfigs => {
+                let request: IncrementalAlterConfigsRequest = self.decode(body)?;
+                check_items(alter_configs::items(&request))?;
+                self.answer(&alter_configs::answer(broker, asker, request, version).await)
             }
             _ => unreachable!("no other request changes topics"),
         }

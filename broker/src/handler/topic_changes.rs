@@ -22,7 +22,9 @@ use keylane_protocol::message::metadata::{MetadataRequest, MetadataResponse};
 use keylane_protocol::message::{Message, Request};
 use keylane_protocol::primitive::{DecodeError, Decoder, Encoder};
 
-use super::{controller_calls, create_partitions, describe_configs, metadata, words};
+use super::{
+    alter_configs, controller_calls, create_partitions, describe_configs, metadata, words,
+};
 use crate::config::BrokerConfig;
 use crate::controller::core::{Answer, Ask, AskError, TopicToDelete};
 use crate::controller::new_topic::{CreateTopicError, NewTopic};
@@ -170,6 +172,10 @@ pub(crate) async fn forwarded(
                 &create_partitions::create(controller, request).await,
                 version,
             )
+        }
+        Some(ApiKey::IncrementalAlterConfigs) => {
+            let request = Message::decode(&mut decoder, version)?;
+            body(&alter_configs::alter(controller, request).await, version)
         }
         _ => {
             return Ok(ForwardAnswer {

@@ -7,7 +7,7 @@ use keylane_protocol::record_batch::RecordBatch;
 use tokio::sync::{Notify, oneshot};
 
 use super::receipts::Receipt;
-use crate::log::TopicPartition;
+use crate::log::{RollSettings, TopicPartition};
 use crate::partition::read::{OffsetQuery, OffsetSearch, PartitionRead, ReadError};
 use crate::partition::waiting::ConnectionId;
 use crate::partition::{AppendError, Partition};
@@ -28,6 +28,11 @@ pub(crate) enum ShardRequest {
     Lead {
         partition: TopicPartition,
         leader_epoch: Option<LeaderEpoch>,
+    },
+    /// End a partition's segments by these settings from now on.
+    Roll {
+        partition: TopicPartition,
+        roll: RollSettings,
     },
     /// Stop serving a partition; answered when no append of it will follow.
     Close {

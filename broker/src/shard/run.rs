@@ -79,6 +79,7 @@ impl ShardTask {
                     partition,
                     leader_epoch,
                 } => self.shard.lead(partition, leader_epoch),
+                ShardRequest::Roll { partition, roll } => self.shard.roll(partition, roll),
                 ShardRequest::Close { partition, closed } => {
                     // Appends accepted before must reach the writer before it is told to forget the partition.
                     self.hand_over(&mut appends).await;

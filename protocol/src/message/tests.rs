@@ -18,8 +18,8 @@ use super::*;
 use crate::api::APIS;
 use crate::message::{
     api_versions::*, create_partitions::*, create_topics::*, delete_topics::*, describe_cluster::*,
-    describe_configs::*, fetch::*, find_coordinator::*, init_producer_id::*, list_offsets::*,
-    metadata::*, produce::*,
+    describe_configs::*, fetch::*, find_coordinator::*, incremental_alter_configs::*,
+    init_producer_id::*, list_offsets::*, metadata::*, produce::*,
 };
 
 /// Values tried per type and version.
@@ -148,6 +148,7 @@ agreement! {
     describe_configs: DescribeConfigsRequest, DescribeConfigsResponse;
     fetch: FetchRequest, FetchResponse;
     find_coordinator: FindCoordinatorRequest, FindCoordinatorResponse;
+    incremental_alter_configs: IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse;
     init_producer_id: InitProducerIdRequest, InitProducerIdResponse;
     list_offsets: ListOffsetsRequest, ListOffsetsResponse;
     metadata: MetadataRequest, MetadataResponse;
