@@ -10,6 +10,8 @@ mod cluster;
 mod crash;
 #[path = "process/disk.rs"]
 mod disk;
+#[path = "process/failover.rs"]
+mod failover;
 #[path = "process/folder.rs"]
 mod folder;
 #[path = "process/relay.rs"]

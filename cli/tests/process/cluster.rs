@@ -10,13 +10,13 @@ use crate::crash::FLIGHTS;
 use crate::support::{Server, keylane, run_command};
 
 /// Returns ports that were free just now.
-fn free_ports<const COUNT: usize>() -> [u16; COUNT] {
+pub(crate) fn free_ports<const COUNT: usize>() -> [u16; COUNT] {
     let listeners = [(); COUNT].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
     listeners.map(|listener| listener.local_addr().expect("it is bound").port())
 }
 
 /// Starts the broker of an id; `internal` is where it listens for the others.
-fn start(folder: &Path, id: usize, voters: &str, internal: &str) -> Server {
+pub(crate) fn start(folder: &Path, id: usize, voters: &str, internal: &str) -> Server {
     let (data, id) = (folder.join(format!("data-{id}")), id.to_string());
     let mut more = vec![
         "--id",
@@ -34,7 +34,7 @@ fn start(folder: &Path, id: usize, voters: &str, internal: &str) -> Server {
 }
 
 /// Starts three brokers that vote, at the same time, for they wait for one another.
-fn start_three(folder: &Path) -> Vec<Server> {
+pub(crate) fn start_three(folder: &Path) -> Vec<Server> {
     let ports: [u16; 3] = free_ports();
     let voters = format!(
         "1@127.0.0.1:{},2@127.0.0.1:{},3@127.0.0.1:{}",
