@@ -1,9 +1,8 @@
 //! The controllers: brokers that agree on the cluster's metadata.
 //!
-//! [`core`] decides what changes, with [`registration`], [`election`], [`placement`], [`new_topic`], [`partitions`],
-//! [`configs`] and [`routers`];
-//! [`liveness`] knows who has been silent. They are without I/O and clock. [`service`] is the task around them; [`raft`]
-//! makes a log of opaque entries agree between voters and survive them, and [`replica`] makes an image of it.
+//! `core` decides what changes, with `registration`, `election`, `placement`, `new_topic`, `partitions`, `configs` and
+//! `routers`; `liveness` knows who has been silent. They are without I/O and clock. `service` is the task around them;
+//! [`raft`] makes a log of opaque entries agree between voters and survive them, and `replica` makes an image of it.
 
 pub(crate) mod configs;
 pub(crate) mod core;

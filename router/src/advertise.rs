@@ -3,7 +3,7 @@
 //! A pure function of the cluster's image, this router's configuration, and who asks. If each router named itself,
 //! every refresh of metadata would move all leaders for clients that ask a random node. So the node that leads and
 //! coordinates everything is picked by rendezvous hashing (Thaler and Ravishankar, 1998) of the client, and every
-//! router serves whatever reaches it. Ids and picks come from [`hash`], which must never change: it would move
+//! router serves whatever reaches it. Ids and picks come from `hash`, which must never change: it would move
 //! every client at once.
 
 use core::net::IpAddr;

@@ -3,12 +3,10 @@
 //! ```text
 //! file    magic "KLRAFTLG" · version u32 · node id u64 · first index u64 · CRC-32C of all before u32, then frames
 //! frame   magic u32 · CRC-32C of what follows u32 · length of the body u32 · body
-//! body    log id · synced end u64 · committed end u64 · payload ([`codec`])
+//! body    log id · synced end u64 · committed end u64 · payload (`codec`)
 //! ```
 //! `synced end`: entries below this index were synced before this frame was written; damage there is rot, never a torn
 //! write. A file's first frame is written when everything before its first index is synced.
-//!
-//! [`codec`]: crate::controller::raft::codec
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
