@@ -45,7 +45,7 @@ pub enum StoreError {
     /// What was synced is not there as it was written.
     #[error(
         "{} is damaged: {what}; this broker must not vote as the voter it was, since it may have forgotten what it \
-         promised: remove the folder `controller` to let it join as a new voter",
+         promised: the others of three voters go on without it; a lone broker needs its data folder from a backup",
         path.display()
     )]
     Damaged {
