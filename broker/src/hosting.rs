@@ -382,7 +382,7 @@ pub(crate) fn write_index(folder: &DataFolder, ended: &SegmentSeal) -> Result<()
         &**folder.disk(),
         &path,
         &ended.segment,
-        ended.last_leader_epoch,
+        &ended.epochs,
         &ended.producers,
     );
     match written {

@@ -8,6 +8,7 @@
 //!       |--- segment 0 ---|--- segment 1 ---|--- active segment ---|
 //! ```
 
+pub mod epochs;
 pub mod index_file;
 mod proof;
 pub mod read;
@@ -22,6 +23,7 @@ mod tests;
 use keylane_protocol::identifiers::{PartitionIndex, TopicId};
 use keylane_protocol::offset::{LeaderEpoch, Offset};
 
+use epochs::EpochHistory;
 use segment::Segment;
 
 /// Which partition, by the id of its topic.
@@ -103,7 +105,7 @@ pub struct Log {
     /// In order of their offsets, without gaps; never empty, the last one is active.
     segments: Vec<Segment>,
     end: Offset,
-    last_leader_epoch: LeaderEpoch,
+    epochs: EpochHistory,
     damaged: Vec<DamagedRange>,
 }
 
@@ -114,14 +116,14 @@ impl Log {
         Self {
             segments: vec![Segment::new(start)],
             end: start,
-            last_leader_epoch: LeaderEpoch::NONE,
+            epochs: EpochHistory::default(),
             damaged: Vec::new(),
         }
     }
 
     pub(crate) fn recovered(
         segments: Vec<Segment>,
-        last_leader_epoch: LeaderEpoch,
+        epochs: EpochHistory,
         damaged: Vec<DamagedRange>,
     ) -> Self {
         let end = segments
@@ -131,7 +133,7 @@ impl Log {
         Self {
             segments,
             end,
-            last_leader_epoch,
+            epochs,
             damaged,
         }
     }
@@ -151,7 +153,20 @@ impl Log {
     /// Returns the leader epoch of the last batch; -1 without one.
     #[must_use]
     pub fn last_leader_epoch(&self) -> LeaderEpoch {
-        self.last_leader_epoch
+        self.epochs.last()
+    }
+
+    /// Returns which leader epoch begins where.
+    #[must_use]
+    pub fn epochs(&self) -> &EpochHistory {
+        &self.epochs
+    }
+
+    /// Returns the leader epochs of a segment's batches.
+    #[must_use]
+    pub fn epochs_of(&self, segment: &Segment) -> EpochHistory {
+        self.epochs
+            .within(segment.base_offset(), segment.end_offset())
     }
 
     /// Returns what was durable and is damaged.
@@ -189,7 +204,7 @@ impl Log {
         settings: &RollSettings,
         now_ms: u64,
     ) -> Placement {
-        assert!(batch.offset_count > 0 && leader_epoch >= self.last_leader_epoch);
+        assert!(batch.offset_count > 0 && leader_epoch >= self.last_leader_epoch());
         let closed = self.roll_for(batch, settings, now_ms);
         let base_offset = self.end;
         let active = self
@@ -198,7 +213,7 @@ impl Log {
             .expect("a log has an active segment");
         let position = active.push(batch, now_ms);
         self.end = base_offset.plus(batch.offset_count);
-        self.last_leader_epoch = leader_epoch;
+        self.epochs.note(leader_epoch, base_offset);
         Placement {
             base_offset,
             segment: active.base_offset(),

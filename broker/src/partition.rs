@@ -21,6 +21,7 @@ use keylane_protocol::record_batch::{PREFIX_BYTES, RecordBatch, RecordBatchHeade
 
 use self::producer_state::{Judgement, Producers, Refusal, RememberedBatch, SequencedBatch};
 use self::tail::TailBatch;
+use crate::log::epochs::EpochHistory;
 use crate::log::segment::Segment;
 use crate::log::space::SpaceBudget;
 use crate::log::writer::{Append, Durability};
@@ -80,8 +81,8 @@ pub struct SegmentSeal {
     pub partition: TopicPartition,
     /// The segment.
     pub segment: Segment,
-    /// The leader epoch of its last batch.
-    pub last_leader_epoch: LeaderEpoch,
+    /// The leader epochs of its batches.
+    pub epochs: EpochHistory,
     /// The producers as of its end.
     pub producers: Vec<u8>,
 }
@@ -233,16 +234,16 @@ impl Partition {
             size_bytes,
             max_timestamp: header.max_timestamp,
         };
-        let epoch_before = self.log.last_leader_epoch();
         let setup = &self.setup;
         let placement = self.log.append(&facts, leader_epoch, &setup.roll, now_ms);
         let end_offset = self.log.end_offset();
         if let Some(closed) = placement.closed {
             let segment = self.log.segment(closed.base_offset);
+            let segment = segment.expect("it was active just now").clone();
             self.closed.push_back(SegmentSeal {
                 partition: setup.id,
-                segment: segment.expect("it was active just now").clone(),
-                last_leader_epoch: epoch_before,
+                epochs: self.log.epochs_of(&segment),
+                segment,
                 producers: self.producers.encode(),
             });
         }
@@ -305,7 +306,7 @@ impl Partition {
             seals.push(SegmentSeal {
                 partition: self.setup.id,
                 segment: self.log.active().clone(),
-                last_leader_epoch: self.log.last_leader_epoch(),
+                epochs: self.log.epochs_of(self.log.active()),
                 producers: self.producers.encode(),
             });
         }

@@ -367,7 +367,7 @@ impl Shard {
         self.watches.forget(connection);
     }
 
-    /// Finds offsets for one ListOffsets.
+    /// Finds offsets for one ListOffsets or OffsetForLeaderEpoch.
     pub(crate) fn on_find(&self, request: FindRequest) {
         let find = |part: &request::FindPart| {
             let owned = self

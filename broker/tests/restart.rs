@@ -5,11 +5,14 @@ mod kit;
 use keylane_broker::{Broker, StartError};
 use keylane_protocol::error_code::ErrorCode;
 use keylane_protocol::frame::decode_response;
-use keylane_protocol::identifiers::ProducerId;
+use keylane_protocol::identifiers::{PartitionIndex, ProducerId};
 use keylane_protocol::message::init_producer_id::InitProducerIdRequest;
 use keylane_protocol::message::metadata::MetadataRequest;
+use keylane_protocol::message::offset_for_leader_epoch::{
+    OffsetForLeaderEpochRequest, OffsetForLeaderPartition, OffsetForLeaderTopic,
+};
 use keylane_protocol::message::produce::{ProduceRequest, ProduceResponse};
-use keylane_protocol::offset::{Offset, ProducerEpoch, Sequence};
+use keylane_protocol::offset::{LeaderEpoch, Offset, ProducerEpoch, Sequence};
 use keylane_protocol::record_batch::BatchProducer;
 use kit::{TestBroker, batch, batch_of, config, produce_request, values};
 
@@ -165,5 +168,75 @@ fn an_invalid_configuration_lists_all_faults() {
     assert!(
         text.contains("data_folder") && text.contains("default_partitions"),
         "{text}"
+    );
+}
+
+/// Returns the error, the epoch and the end offset that the broker tells of an epoch of partition 0.
+fn end_of_epoch(broker: &TestBroker, epoch: i32, current: i32) -> (ErrorCode, i32, i64) {
+    let mut answers = Vec::new();
+    let request = |_| OffsetForLeaderEpochRequest {
+        topics: vec![OffsetForLeaderTopic {
+            topic: "t".into(),
+            partitions: vec![OffsetForLeaderPartition {
+                partition: PartitionIndex(0),
+                current_leader_epoch: LeaderEpoch(current),
+                leader_epoch: LeaderEpoch(epoch),
+            }],
+        }],
+        ..OffsetForLeaderEpochRequest::default()
+    };
+    for version in 2..=4 {
+        let mut response = broker.connect().ask(&request(version), version);
+        let answer = response.topics[0].partitions.remove(0);
+        assert_eq!(answer.partition, PartitionIndex(0));
+        answers.push((
+            answer.error_code,
+            answer.leader_epoch.0,
+            answer.end_offset.0,
+        ));
+    }
+    answers.dedup();
+    assert_eq!(answers.len(), 1, "{answers:?}");
+    answers[0]
+}
+
+#[test]
+fn where_leader_epochs_end_is_known_after_clean_stops_and_crashes() {
+    let mut broker = TestBroker::start();
+    broker.create_topic("t", 1);
+    let mut epochs = Vec::new();
+    for clean in [true, false, true, false] {
+        for _ in 0..3 {
+            broker.connect().produce("t", 0, batch(&["a", "b"]));
+        }
+        epochs.push(leader_epoch(&broker));
+        if clean {
+            broker.stop();
+        } else {
+            broker.crash();
+        }
+        broker.start_again();
+    }
+    let ok = |epoch, end| (ErrorCode::None, epoch, end);
+    for (epoch, end) in epochs.iter().zip([6, 12, 18, 24]) {
+        assert_eq!(end_of_epoch(&broker, *epoch, -1), ok(*epoch, end));
+    }
+    let leading = leader_epoch(&broker);
+    // It has no records yet, and none is known of later ones.
+    assert_eq!(end_of_epoch(&broker, leading, leading), ok(leading, 24));
+    assert_eq!(end_of_epoch(&broker, leading + 1, leading), ok(-1, -1));
+    assert_eq!(end_of_epoch(&broker, -1, leading), ok(-1, -1));
+    let first = epochs[0];
+    if first > 0 {
+        assert_eq!(end_of_epoch(&broker, first - 1, -1), ok(first - 1, 0));
+    }
+    let refused = |code| (code, -1, -1);
+    assert_eq!(
+        end_of_epoch(&broker, first, leading - 1),
+        refused(ErrorCode::FencedLeaderEpoch)
+    );
+    assert_eq!(
+        end_of_epoch(&broker, first, leading + 1),
+        refused(ErrorCode::UnknownLeaderEpoch)
     );
 }

@@ -28,6 +28,8 @@ pub enum ApiKey {
     DeleteTopics = 20,
     /// Gives a producer its id and epoch.
     InitProducerId = 22,
+    /// Tells where leader epochs end.
+    OffsetForLeaderEpoch = 23,
     /// Shows the configuration of topics and brokers.
     DescribeConfigs = 32,
     /// Gives topics more partitions.
@@ -68,7 +70,7 @@ const fn api(key: ApiKey, name: &'static str, versions: [i16; 2], version_flexib
 }
 
 /// The table, in the order of the keys.
-pub const APIS: [Api; 13] = [
+pub const APIS: [Api; 14] = [
     Api {
         version_offered_min: 0,
         ..api(ApiKey::Produce, "Produce", [3, 11], 9)
@@ -81,6 +83,12 @@ pub const APIS: [Api; 13] = [
     api(ApiKey::CreateTopics, "CreateTopics", [2, 7], 5),
     api(ApiKey::DeleteTopics, "DeleteTopics", [1, 6], 4),
     api(ApiKey::InitProducerId, "InitProducerId", [0, 5], 2),
+    api(
+        ApiKey::OffsetForLeaderEpoch,
+        "OffsetForLeaderEpoch",
+        [2, 4],
+        4,
+    ),
     api(ApiKey::DescribeConfigs, "DescribeConfigs", [1, 4], 4),
     api(ApiKey::CreatePartitions, "CreatePartitions", [0, 3], 2),
     api(

@@ -26,6 +26,7 @@ use crate::message::incremental_alter_configs::IncrementalAlterConfigsRequest;
 use crate::message::init_producer_id::InitProducerIdRequest;
 use crate::message::list_offsets::ListOffsetsRequest;
 use crate::message::metadata::MetadataRequest;
+use crate::message::offset_for_leader_epoch::OffsetForLeaderEpochRequest;
 use crate::message::produce::ProduceRequest;
 use crate::message::{Message, Request};
 use crate::primitive::{DecodeError, Decoder, Encoder};
@@ -65,6 +66,10 @@ pub const TARGETS: &[Target] = &[
     target("link_inbox", link_inbox),
     target("list_offsets", exchange::<ListOffsetsRequest>),
     target("metadata", exchange::<MetadataRequest>),
+    target(
+        "offset_for_leader_epoch",
+        exchange::<OffsetForLeaderEpochRequest>,
+    ),
     target("produce", exchange::<ProduceRequest>),
     target("record_batch", record_batch),
 ];
@@ -213,6 +218,7 @@ pub fn request_body(api: ApiKey, body: Decoder, version: i16) -> Result<(), Deco
         ApiKey::DeleteTopics => message::<DeleteTopicsRequest>(body, version),
         ApiKey::FindCoordinator => message::<FindCoordinatorRequest>(body, version),
         ApiKey::InitProducerId => message::<InitProducerIdRequest>(body, version),
+        ApiKey::OffsetForLeaderEpoch => message::<OffsetForLeaderEpochRequest>(body, version),
         ApiKey::DescribeConfigs => message::<DescribeConfigsRequest>(body, version),
         ApiKey::CreatePartitions => message::<CreatePartitionsRequest>(body, version),
         ApiKey::IncrementalAlterConfigs => message::<IncrementalAlterConfigsRequest>(body, version),

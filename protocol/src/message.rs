@@ -28,6 +28,7 @@ pub mod incremental_alter_configs;
 pub mod init_producer_id;
 pub mod list_offsets;
 pub mod metadata;
+pub mod offset_for_leader_epoch;
 pub mod produce;
 
 /// Stands in authorized operations for "not asked for"; anything else must consist of known bits.

@@ -24,6 +24,7 @@ use keylane_protocol::message::incremental_alter_configs::IncrementalAlterConfig
 use keylane_protocol::message::init_producer_id::InitProducerIdRequest;
 use keylane_protocol::message::list_offsets::ListOffsetsRequest;
 use keylane_protocol::message::metadata::MetadataRequest;
+use keylane_protocol::message::offset_for_leader_epoch::OffsetForLeaderEpochRequest;
 use keylane_protocol::message::produce::ProduceRequest;
 use keylane_protocol::message::{Message, Request};
 use keylane_protocol::primitive::Decoder;
@@ -64,7 +65,7 @@ fn pair<R: Request>() -> (ApiKey, [Decode; 2]) {
     (R::API_KEY, [decode::<R>, decode::<R::Response>])
 }
 
-fn messages() -> [(ApiKey, [Decode; 2]); 13] {
+fn messages() -> [(ApiKey, [Decode; 2]); 14] {
     [
         pair::<ApiVersionsRequest>(),
         pair::<CreatePartitionsRequest>(),
@@ -78,6 +79,7 @@ fn messages() -> [(ApiKey, [Decode; 2]); 13] {
         pair::<InitProducerIdRequest>(),
         pair::<ListOffsetsRequest>(),
         pair::<MetadataRequest>(),
+        pair::<OffsetForLeaderEpochRequest>(),
         pair::<ProduceRequest>(),
     ]
 }

@@ -24,6 +24,7 @@ use keylane_protocol::message::incremental_alter_configs::IncrementalAlterConfig
 use keylane_protocol::message::init_producer_id::InitProducerIdRequest;
 use keylane_protocol::message::list_offsets::ListOffsetsRequest;
 use keylane_protocol::message::metadata::MetadataRequest;
+use keylane_protocol::message::offset_for_leader_epoch::OffsetForLeaderEpochRequest;
 use keylane_protocol::message::produce::ProduceRequest;
 use keylane_protocol::record_batch::{RecordBatch, RecordBatches};
 
@@ -185,6 +186,7 @@ fn check(recorded: &Recorded) {
         }
         ApiKey::InitProducerId => encoded_again::<InitProducerIdRequest>(recorded),
         ApiKey::ListOffsets => encoded_again::<ListOffsetsRequest>(recorded),
+        ApiKey::OffsetForLeaderEpoch => encoded_again::<OffsetForLeaderEpochRequest>(recorded),
         ApiKey::Metadata => encoded_again::<MetadataRequest>(recorded),
         ApiKey::Produce => encoded_again::<ProduceRequest>(recorded),
     };

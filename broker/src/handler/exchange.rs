@@ -18,6 +18,7 @@ use keylane_protocol::message::find_coordinator::FindCoordinatorRequest;
 use keylane_protocol::message::incremental_alter_configs::IncrementalAlterConfigsRequest;
 use keylane_protocol::message::list_offsets::ListOffsetsRequest;
 use keylane_protocol::message::metadata::MetadataRequest;
+use keylane_protocol::message::offset_for_leader_epoch::OffsetForLeaderEpochRequest;
 use keylane_protocol::message::{Request, Response};
 use keylane_protocol::primitive::{DecodeError, Decoder, EncodeError, Encoder};
 
@@ -25,7 +26,8 @@ use super::fetch::Parking;
 use super::topic_changes::Asker;
 use super::{
     alter_configs, api_versions, cluster, create_partitions, describe_configs, fetch,
-    find_coordinator, init_producer_id, list_offsets, metadata, topic_changes,
+    find_coordinator, init_producer_id, list_offsets, metadata, offset_for_leader_epoch,
+    topic_changes,
 };
 use crate::connection::Held;
 use crate::limits::REQUEST_ITEMS_MAX;
@@ -106,6 +108,11 @@ impl Exchange<'_> {
                 let partitions = request.topics.iter().map(|topic| topic.partitions.len());
                 check_items(request.topics.len() + partitions.sum::<usize>())?;
                 self.answer(&list_offsets::answer(broker, &request, self.version).await)
+            }
+            ApiKey::OffsetForLeaderEpoch => {
+                let request: OffsetForLeaderEpochRequest = self.decode(body)?;
+                check_items(offset_for_leader_epoch::items(&request))?;
+                self.answer(&offset_for_leader_epoch::answer(broker, &request).await)
             }
             ApiKey::CreateTopics
             | ApiKey::DeleteTopics

@@ -26,8 +26,8 @@ const VERSION_LEADER_EPOCH: i16 = 4;
 /// The first version that asks for the greatest timestamp (KIP-734).
 const VERSION_MAX_TIMESTAMP: i16 = 7;
 
-/// Where in the response the outcome of a part belongs.
-type Place = (usize, usize);
+/// Where in the response the outcome of a part belongs: which topic, and which of its partitions.
+pub(super) type Place = (usize, usize);
 
 /// Returns the answer.
 pub(crate) async fn answer(
@@ -36,25 +36,34 @@ pub(crate) async fn answer(
     version: i16,
 ) -> ListOffsetsResponse {
     let (mut response, by_shard) = plan(broker, request, version);
-    for (shard, (places, parts)) in by_shard {
-        let (reply, replied) = oneshot::channel();
-        let find = FindRequest { parts, reply };
-        let _ = broker.shards[shard].send(ShardRequest::Find(find)).await;
-        let outcomes = replied.await.ok();
-        for (at, (topic, place)) in places.into_iter().enumerate() {
-            let outcome = match &outcomes {
-                Some(outcomes) => outcomes[at].clone(),
-                None => Err(ReadError::Offline),
-            };
-            let answer = &mut response.topics[topic].partitions[place];
-            let found = search(broker, outcome).await;
-            *answer = part_response(answer.partition_index, found, version);
-        }
+    for ((topic, place), outcome) in find(broker, by_shard).await {
+        let answer = &mut response.topics[topic].partitions[place];
+        let found = search(broker, outcome).await;
+        *answer = part_response(answer.partition_index, found, version);
     }
     response
 }
 
-type ByShard = BTreeMap<usize, (Vec<Place>, Vec<FindPart>)>;
+/// What each shard has to find, and where its outcomes belong.
+pub(super) type ByShard = BTreeMap<usize, (Vec<Place>, Vec<FindPart>)>;
+
+/// Asks the shards.
+pub(super) async fn find(broker: &BrokerState, by_shard: ByShard) -> Vec<(Place, FindOutcome)> {
+    let mut found = Vec::new();
+    for (shard, (places, parts)) in by_shard {
+        let (reply, replied) = oneshot::channel();
+        let find = FindRequest { parts, reply };
+        let _ = broker.shards[shard].send(ShardRequest::Find(find)).await;
+        match replied.await {
+            Ok(outcomes) => found.extend(places.into_iter().zip(outcomes)),
+            Err(_) => {
+                let offline = places.into_iter();
+                found.extend(offline.map(|place| (place, Err(ReadError::Offline))));
+            }
+        }
+    }
+    found
+}
 
 fn plan(
     broker: &BrokerState,

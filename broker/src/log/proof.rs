@@ -4,8 +4,9 @@
 
 use std::path::Path;
 
-use keylane_protocol::offset::{LeaderEpoch, Offset};
+use keylane_protocol::offset::Offset;
 
+use super::epochs::EpochHistory;
 use super::index_file::{INDEX_FILE_BYTES_MAX, IndexFile};
 use super::segment::Segment;
 use crate::disk::{Disk, DiskError, File, OpenMode, read_small, replace_small};
@@ -13,7 +14,7 @@ use crate::folder::layout::{index_name, parse_segment_name, segment_name};
 
 /// Writes the index file of a segment that takes no more batches, or none before the next start, and cuts off what was
 /// reserved behind them. Everything up to its end is synced first, so that an index file also proves all segments before
-/// its own.
+/// its own. `epochs` are those of the segment's batches.
 ///
 /// # Errors
 /// When the disk fails; the old index file, if there was one, is then still sound.
@@ -21,7 +22,7 @@ pub fn seal(
     disk: &dyn Disk,
     folder: &Path,
     segment: &Segment,
-    last_leader_epoch: LeaderEpoch,
+    epochs: &EpochHistory,
     producers: &[u8],
 ) -> Result<(), DiskError> {
     let file = disk.open(
@@ -50,7 +51,7 @@ pub fn seal(
         sync_segment(disk, folder, base_offset)?;
         next = base_offset;
     }
-    let contents = IndexFile::encode(segment, last_leader_epoch, producers);
+    let contents = IndexFile::encode(segment, epochs, producers);
     replace_small(disk, folder, &index_name(segment.base_offset()), contents)
 }
 

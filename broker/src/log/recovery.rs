@@ -14,9 +14,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use bytes::Bytes;
-use keylane_protocol::offset::{LeaderEpoch, Offset};
+use keylane_protocol::offset::Offset;
 use keylane_protocol::record_batch::RecordBatchHeader;
 
+use super::epochs::EpochHistory;
 use super::index_file::IndexFile;
 use super::proof::read_index;
 use super::segment::Segment;
@@ -67,7 +68,7 @@ pub fn recover(
         folder,
         producers,
         kept: Vec::new(),
-        last_leader_epoch: LeaderEpoch::NONE,
+        epochs: EpochHistory::default(),
         damaged: Vec::new(),
         cut_bytes: 0,
         has_unsynced_names: false,
@@ -144,8 +145,8 @@ struct Examined {
 /// A segment of the log in the making.
 struct Kept {
     segment: Segment,
-    /// The leader epoch of the last batch in it or before it.
-    last_leader_epoch: LeaderEpoch,
+    /// The leader epochs of its batches.
+    epochs: EpochHistory,
 }
 
 /// A log in the making.
@@ -154,7 +155,7 @@ struct Recovery<'a> {
     folder: &'a Path,
     producers: &'a mut dyn ProducerReplay,
     kept: Vec<Kept>,
-    last_leader_epoch: LeaderEpoch,
+    epochs: EpochHistory,
     damaged: Vec<DamagedRange>,
     cut_bytes: u64,
     /// Whether a segment's creation may not be durable yet.
@@ -177,7 +178,6 @@ impl Recovery<'_> {
                 is_proven_whole: false,
             });
         };
-        self.last_leader_epoch = self.last_leader_epoch.max(proof.last_leader_epoch);
         let mut segment = proof.segment.clone();
         let (file, file_bytes) = match self.open(candidate.base_offset, OpenMode::Write) {
             Ok(file) => {
@@ -187,6 +187,7 @@ impl Recovery<'_> {
             Err(DiskError::NotFound) => (None, 0),
             Err(error) => return Err(error),
         };
+        self.take_epochs(proof, file.as_ref())?;
         if let Some(file) = file.as_ref().filter(|_| replay.proven) {
             let end = segment.size_bytes().min(file_bytes);
             let base_offset = segment.base_offset();
@@ -220,19 +221,33 @@ impl Recovery<'_> {
     ) -> Result<(), DiskError> {
         self.disk.sync(file)?;
         self.disk.forget_cached(file)?;
-        let mut last_leader_epoch = self.last_leader_epoch;
-        walk_checked(
-            self.disk,
-            file,
-            segment,
-            &mut last_leader_epoch,
-            &mut |header| {
-                if replay.behind {
-                    self.producers.on_batch(header);
-                }
-            },
-        )?;
-        self.last_leader_epoch = last_leader_epoch;
+        walk_checked(self.disk, file, segment, &mut self.epochs, &mut |header| {
+            if replay.behind {
+                self.producers.on_batch(header);
+            }
+        })
+    }
+
+    /// Takes in the leader epochs up to a proven end. An index file that does not tell them tells the last one: only if
+    /// that is a new one are the headers walked. They lie outside every checksum, so none is believed beyond it.
+    fn take_epochs(&mut self, proof: &IndexFile, file: Option<&File>) -> Result<(), DiskError> {
+        let segment = &proof.segment;
+        let (base_offset, end) = (segment.base_offset(), segment.size_bytes());
+        match (&proof.epochs, file) {
+            (Some(epochs), _) => self.epochs.absorb(epochs),
+            (None, Some(file)) if proof.last_leader_epoch > self.epochs.last() => {
+                let end = end.min(self.disk.size(file)?);
+                walk_headers(self.disk, file, base_offset, end, &mut |header| {
+                    if header.leader_epoch <= proof.last_leader_epoch {
+                        self.epochs.note(header.leader_epoch, header.base_offset);
+                    }
+                })?;
+            }
+            (None, _) => {}
+        }
+        // Where headers cannot be read any more, the epoch is taken to begin behind them.
+        self.epochs
+            .note(proof.last_leader_epoch, segment.end_offset());
         Ok(())
     }
 
@@ -247,10 +262,10 @@ impl Recovery<'_> {
     }
 
     fn keep(&mut self, segment: Segment) {
-        self.kept.push(Kept {
-            segment,
-            last_leader_epoch: self.last_leader_epoch,
-        });
+        let epochs = self
+            .epochs
+            .within(segment.base_offset(), segment.end_offset());
+        self.kept.push(Kept { segment, epochs });
     }
 
     /// Nothing proves a later segment: the log may end here. What lies behind the last batch is cut, so that it cannot
@@ -299,16 +314,25 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    /// Writes the index files that are missing, so that the next start need not walk these segments again.
+    /// Writes the index files that are missing, or that lack the epochs, so that the next start need not walk these
+    /// segments again.
     fn prove_closed(&mut self, candidates: &[Candidate]) {
         let closed = self.kept.len().saturating_sub(1);
         for (kept, candidate) in self.kept[..closed].iter_mut().zip(candidates) {
             let segment = &mut kept.segment;
             segment.close();
             let is_damaged = self.damaged.iter().any(|range| range.touches(segment));
-            if candidate.proof.is_none() && !is_damaged {
-                // Only a cache, and without the producers, whose state at this place is gone.
-                let _ = seal(self.disk, self.folder, segment, kept.last_leader_epoch, &[]);
+            let producers = match &candidate.proof {
+                // Their state at this place is gone.
+                None => Bytes::new(),
+                Some(proof) if proof.epochs.is_none() && proof.proves(segment) => {
+                    proof.producers.clone()
+                }
+                Some(_) => continue,
+            };
+            if !is_damaged {
+                // Only a cache.
+                let _ = seal(self.disk, self.folder, segment, &kept.epochs, &producers);
             }
         }
     }
@@ -323,7 +347,7 @@ impl Recovery<'_> {
         }
         let log = match segments.is_empty() {
             true => Log::empty(Offset(0)),
-            false => Log::recovered(segments, self.last_leader_epoch, self.damaged),
+            false => Log::recovered(segments, self.epochs, self.damaged),
         };
         Recovered {
             log,

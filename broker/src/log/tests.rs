@@ -123,9 +123,12 @@ fn an_index_file_gives_the_segment_back() {
         append(&mut log, 300, number, 1);
     }
     let segment = log.active();
-    let contents = index_file::IndexFile::encode(segment, LeaderEpoch(4), b"producers");
+    let mut epochs = log.epochs_of(segment);
+    epochs.note(LeaderEpoch(4), segment.base_offset().plus(2));
+    let contents = index_file::IndexFile::encode(segment, &epochs, b"producers");
     let read = index_file::IndexFile::decode(&contents, segment.base_offset()).expect("sound");
     assert_eq!(read.last_leader_epoch, LeaderEpoch(4));
+    assert_eq!(read.epochs, Some(epochs));
     assert_eq!(read.producers, &b"producers"[..]);
     assert_eq!(read.segment.index(), segment.index());
     assert_eq!(read.segment.end_offset(), segment.end_offset());
@@ -142,10 +145,10 @@ fn an_index_file_gives_the_segment_back() {
 }
 
 /// Returns an index file whose checksum is right, whatever it says.
-fn index_file_saying(body: &[u8], entries: u32, base_offset: i64) -> Bytes {
+fn index_file_saying(version: u32, body: &[u8], entries: u32, base_offset: i64) -> Bytes {
     let mut contents = BytesMut::new();
     contents.put_slice(b"KEYLANEI");
-    contents.put_u32(1);
+    contents.put_u32(version);
     contents.put_u32(entries);
     contents.put_i64(base_offset);
     contents.put_slice(body);
@@ -156,23 +159,84 @@ fn index_file_saying(body: &[u8], entries: u32, base_offset: i64) -> Bytes {
 proptest! {
     #[test]
     fn an_index_file_that_says_anything_is_refused_or_makes_a_usable_segment(
+        version in 0..4_u32,
         body in prop::collection::vec(any::<u8>(), 0..200),
         entries in prop_oneof![0..4_u32, any::<u32>()],
         base_offset in prop_oneof![0..10_i64, any::<i64>()],
         (offset, timestamp, byte) in (any::<i64>(), any::<i64>(), any::<u64>()),
     ) {
-        let contents = index_file_saying(&body, entries, base_offset);
+        let contents = index_file_saying(version, &body, entries, base_offset);
         let decoded = index_file::IndexFile::decode(&contents, Offset(base_offset));
         if let Some(read) = decoded {
             let mut segment = read.segment;
             segment.close();
             let _ = segment.offset_before(byte);
             let end = segment.end_offset();
-            let log = Log::recovered(vec![segment], LeaderEpoch(0), Vec::new());
+            let log = Log::recovered(vec![segment], read.epochs.unwrap_or_default(), Vec::new());
             let _ = log.size_bytes();
             let _ = log.locate(Offset(offset));
             let _ = log.locate(Offset(end.0 - 1));
             let _ = log.locate_timestamp(timestamp);
         }
     }
+}
+
+/// Returns what an index file of 10 records in one batch says, with these epochs.
+fn index_file_with_epochs(last_leader_epoch: i32, starts: &[(i32, i64)]) -> Option<EpochHistory> {
+    let mut body = BytesMut::new();
+    body.put_i64(110);
+    body.put_u64(500);
+    body.put_i64(7);
+    body.put_i32(last_leader_epoch);
+    body.put_u32(0);
+    body.put_u32(u32::try_from(starts.len()).expect("few"));
+    for &(epoch, offset) in starts {
+        body.put_i32(epoch);
+        body.put_i64(offset);
+    }
+    let contents = index_file_saying(2, &body, 0, 100);
+    let read = index_file::IndexFile::decode(&contents, Offset(100))?;
+    Some(read.epochs.expect("version 2 tells them"))
+}
+
+#[test]
+fn an_index_file_whose_epochs_cannot_be_those_of_its_segment_is_no_proof() {
+    assert!(index_file_with_epochs(4, &[(3, 100), (4, 105)]).is_some());
+    assert!(index_file_with_epochs(-1, &[]).is_some());
+    let contradictions: [(i32, &[(i32, i64)]); 7] = [
+        (5, &[(3, 100), (4, 105)]),
+        (4, &[]),
+        (4, &[(3, 99), (4, 105)]),
+        (4, &[(3, 100), (4, 110)]),
+        (3, &[(4, 100), (3, 105)]),
+        (4, &[(3, 105), (4, 105)]),
+        (-2, &[(-2, 100)]),
+    ];
+    for (last, starts) in contradictions {
+        assert_eq!(
+            index_file_with_epochs(last, starts),
+            None,
+            "{last} {starts:?}"
+        );
+    }
+    let many: Vec<(i32, i64)> = (0..2000).map(|epoch| (epoch, 100)).collect();
+    assert_eq!(index_file_with_epochs(1999, &many), None);
+}
+
+#[test]
+fn an_index_file_of_the_version_before_is_read_and_tells_no_epochs() {
+    let mut body = BytesMut::new();
+    body.put_i64(110);
+    body.put_u64(500);
+    body.put_i64(7);
+    body.put_i32(4);
+    body.put_u32(3);
+    body.put_slice(b"abc");
+    let contents = index_file_saying(1, &body, 0, 100);
+    let read = index_file::IndexFile::decode(&contents, Offset(100)).expect("sound");
+    assert_eq!(read.last_leader_epoch, LeaderEpoch(4));
+    assert_eq!((read.epochs, &read.producers[..]), (None, &b"abc"[..]));
+    assert!(
+        index_file::IndexFile::decode(&index_file_saying(3, &body, 0, 100), Offset(100)).is_none()
+    );
 }

@@ -73,6 +73,11 @@ pub enum OffsetQuery {
         /// Milliseconds since 1970.
         timestamp: i64,
     },
+    /// The offset after the last record of a leader epoch.
+    EndOfEpoch {
+        /// The epoch.
+        epoch: LeaderEpoch,
+    },
 }
 
 /// An offset that was found.
@@ -217,6 +222,14 @@ impl Partition {
             OffsetQuery::Start => at(self.log_start_offset(), LeaderEpoch::NONE),
             OffsetQuery::GreatestTimestamp => self.search(self.max_timestamp),
             OffsetQuery::AtOrAfter { timestamp } => self.search(timestamp),
+            // As Kafka, up to the end of the log: a new leader may not know yet how far consumers have read.
+            OffsetQuery::EndOfEpoch { epoch } => {
+                let log_end = self.log.end_offset();
+                let end = self.log.epochs().end_of(epoch, leading_epoch, log_end);
+                end.map_or(OffsetSearch::Done(None), |end| {
+                    at(end.end_offset, end.epoch)
+                })
+            }
         })
     }
 

@@ -20,7 +20,7 @@ pub(crate) enum ShardRequest {
     AppendEach(AppendEach),
     /// Read for one Fetch.
     Read(ReadRequest),
-    /// Find offsets for one ListOffsets.
+    /// Find offsets for one ListOffsets or OffsetForLeaderEpoch.
     Find(FindRequest),
     /// Begin to serve a partition.
     Open(Box<Partition>),

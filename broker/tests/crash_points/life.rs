@@ -8,6 +8,7 @@ use bytes::Bytes;
 use keylane_broker::disk::simulated::SimulatedDisk;
 use keylane_broker::disk::{Disk, DiskError, OpenMode};
 use keylane_broker::folder::{DataFolder, FreshIds, OpenError};
+use keylane_broker::log::epochs::{EpochHistory, EpochStart};
 use keylane_broker::log::read::{ReadRange, read_batches};
 use keylane_broker::log::recovery::{ProducerReplay, seal};
 use keylane_broker::log::segment::Segment;
@@ -106,7 +107,7 @@ impl ProducerReplay for SeenBatches {
 struct Closed {
     partition: TopicPartition,
     segment: Segment,
-    epoch: LeaderEpoch,
+    epochs: EpochHistory,
 }
 
 pub(crate) struct Life {
@@ -262,13 +263,13 @@ impl Life {
         };
         let epoch = LeaderEpoch(self.folder.incarnations());
         let log = self.logs.get_mut(&partition).expect("recovered");
-        let epoch_before = log.last_leader_epoch();
         let placement = log.append(&facts, epoch, &ROLL, 1);
         if let Some(closed) = placement.closed {
+            let segment = log.segment(closed.base_offset).expect("it ended");
             self.closed.push(Closed {
                 partition,
-                segment: log.segment(closed.base_offset).expect("it ended").clone(),
-                epoch: epoch_before,
+                segment: segment.clone(),
+                epochs: log.epochs_of(segment),
             });
         }
         let prefix = checked.stamped_prefix(placement.base_offset, epoch);
@@ -341,7 +342,7 @@ impl Life {
         for closed in std::mem::take(&mut self.closed) {
             if closed.segment.base_offset().0 % 3 != 0 {
                 let end = closed.segment.end_offset();
-                self.seal(closed.partition, &closed.segment, closed.epoch, end)?;
+                self.seal(closed.partition, &closed.segment, &closed.epochs, end)?;
             }
         }
         Ok(())
@@ -351,7 +352,7 @@ impl Life {
     pub(crate) fn seal_all_closed(&mut self) -> Result<(), DiskError> {
         for closed in std::mem::take(&mut self.closed) {
             let end = closed.segment.end_offset();
-            self.seal(closed.partition, &closed.segment, closed.epoch, end)?;
+            self.seal(closed.partition, &closed.segment, &closed.epochs, end)?;
         }
         Ok(())
     }
@@ -360,11 +361,11 @@ impl Life {
         &self,
         partition: TopicPartition,
         segment: &Segment,
-        epoch: LeaderEpoch,
+        epochs: &EpochHistory,
         end: Offset,
     ) -> Result<(), DiskError> {
         let folder = self.folder.layout().partition(partition);
-        seal(&*self.disk, &folder, segment, epoch, &end.0.to_be_bytes())
+        seal(&*self.disk, &folder, segment, epochs, &end.0.to_be_bytes())
     }
 
     /// Ends the life cleanly.
@@ -372,8 +373,8 @@ impl Life {
         self.seal_closed()?;
         for (partition, log) in &self.logs {
             if log.active().size_bytes() > 0 {
-                let epoch = log.last_leader_epoch();
-                self.seal(*partition, log.active(), epoch, log.end_offset())?;
+                let epochs = log.epochs_of(log.active());
+                self.seal(*partition, log.active(), &epochs, log.end_offset())?;
             }
         }
         self.folder.close()
@@ -409,6 +410,21 @@ impl Life {
         }
         values
     }
+}
+
+/// Returns which epoch begins where by the values, which name the epochs they were written in.
+pub(crate) fn epochs_by_values(values: &[Bytes]) -> Vec<EpochStart> {
+    let mut starts: Vec<EpochStart> = Vec::new();
+    for (value, offset) in values.iter().zip(0..) {
+        let text = std::str::from_utf8(value).expect("text");
+        let epoch = text.split('/').nth(1).and_then(|epoch| epoch.parse().ok());
+        let epoch = LeaderEpoch(epoch.expect("an epoch in the value"));
+        if starts.last().is_none_or(|last| last.epoch != epoch) {
+            let offset = Offset(offset);
+            starts.push(EpochStart { epoch, offset });
+        }
+    }
+    starts
 }
 
 fn batch(values: &[Bytes]) -> Bytes {

@@ -1,9 +1,11 @@
 //! The power goes at every operation of a small life: topics come and go, records are acknowledged, segments roll.
 //!
 //! After each cut the folder is recovered twice, lives on, and loses power once more. No acknowledged record may be
-//! missing, nor one that a reader could have seen; no open may fail; both recoveries must agree. The same holds when the
+//! missing, nor one that a reader could have seen; no open may fail; both recoveries must agree; leader epochs must begin
+//! where their records do. The same holds when the
 //! operation fails and only the process ends. Four ways of leaving out a sync are the control: each must lose records.
 
+mod epochs;
 mod life;
 mod rot;
 
@@ -13,7 +15,9 @@ use std::sync::{Arc, Mutex};
 
 use keylane_broker::disk::simulated::{Fault, SimulatedDisk};
 use keylane_broker::disk::{Disk, DiskError};
-use life::{Life, Promises, Sabotage, Sent, SharedPromises, TopicState, is_page_cache};
+use life::{
+    Life, Promises, Sabotage, Sent, SharedPromises, TopicState, epochs_by_values, is_page_cache,
+};
 
 const TORN_SEEDS: u64 = 3;
 
@@ -66,6 +70,8 @@ fn verify(disk: &SimulatedDisk, promises: &Promises, page_cache_lost: bool) -> (
     };
     for partition in life.partitions() {
         let values = life.read_all(partition);
+        let epochs = life.log(partition).epochs();
+        assert_eq!(epochs.starts(), epochs_by_values(&values));
         let acknowledged = values.len();
         found.topics.insert(partition.topic_id, TopicState::Exists);
         found.partitions.insert(

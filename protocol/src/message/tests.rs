@@ -19,7 +19,7 @@ use crate::api::APIS;
 use crate::message::{
     api_versions::*, create_partitions::*, create_topics::*, delete_topics::*, describe_cluster::*,
     describe_configs::*, fetch::*, find_coordinator::*, incremental_alter_configs::*,
-    init_producer_id::*, list_offsets::*, metadata::*, produce::*,
+    init_producer_id::*, list_offsets::*, metadata::*, offset_for_leader_epoch::*, produce::*,
 };
 
 /// Values tried per type and version.
@@ -152,5 +152,6 @@ agreement! {
     init_producer_id: InitProducerIdRequest, InitProducerIdResponse;
     list_offsets: ListOffsetsRequest, ListOffsetsResponse;
     metadata: MetadataRequest, MetadataResponse;
+    offset_for_leader_epoch: OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse;
     produce: ProduceRequest, ProduceResponse;
 }

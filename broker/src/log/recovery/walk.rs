@@ -1,11 +1,12 @@
 //! Walks the batches of a segment's file, in pieces of bounded size.
 
 use bytes::{Buf, Bytes};
-use keylane_protocol::offset::{LeaderEpoch, Offset};
+use keylane_protocol::offset::Offset;
 use keylane_protocol::record_batch::{HEADER_BYTES, RecordBatch, RecordBatchHeader};
 
 use crate::disk::{Disk, DiskError, File};
 use crate::log::BatchFacts;
+use crate::log::epochs::EpochHistory;
 use crate::log::segment::Segment;
 
 /// How much is read at once; a larger batch is read by itself.
@@ -16,7 +17,7 @@ pub(super) fn walk_checked(
     disk: &dyn Disk,
     file: &File,
     segment: &mut Segment,
-    last_leader_epoch: &mut LeaderEpoch,
+    epochs: &mut EpochHistory,
     visit: &mut dyn FnMut(&RecordBatchHeader),
 ) -> Result<(), DiskError> {
     let mut pieces = Pieces {
@@ -28,7 +29,7 @@ pub(super) fn walk_checked(
     };
     while let Some(header) = pieces.header()? {
         let follows =
-            header.base_offset == segment.end_offset() && header.leader_epoch >= *last_leader_epoch;
+            header.base_offset == segment.end_offset() && header.leader_epoch >= epochs.last();
         // Looked at before the batch is read: what is no header must not make memory follow its length.
         if !follows {
             break;
@@ -37,7 +38,7 @@ pub(super) fn walk_checked(
         let Some(Ok(batch)) = batch else {
             break;
         };
-        *last_leader_epoch = header.leader_epoch;
+        epochs.note(header.leader_epoch, header.base_offset);
         segment.push(&facts(batch.header()), 0);
         visit(batch.header());
     }
@@ -138,6 +139,7 @@ impl Pieces<'_> {
 mod tests {
     use std::path::Path;
 
+    use keylane_protocol::offset::LeaderEpoch;
     use keylane_protocol::record_batch::stamp;
 
     use super::*;
