@@ -6,7 +6,8 @@
 //! measure/      slots A B B A of a scenario      report/       table, JSON, picture
 //! workload/     what is sent                     flights.rs    the real input
 //! schedule.rs   when                             load/         producers and readers
-//! verify/       what must have been read         null_broker/  the yardstick
+//! verify/       what must have been read         null_broker/  the yardstick, null_relay.rs before it
+//! cluster.rs    brokers and routers to measure
 //! probe.rs      what disk and loopback give      process.rs    servers as child processes
 //! proc_stat.rs  what they cost                   machine.rs    where it was measured
 //! relay/        does wrong, to test the checks   embedded.rs   a cluster for tests
@@ -14,6 +15,7 @@
 //! ```
 
 pub mod clock;
+pub mod cluster;
 pub mod embedded;
 pub mod flights;
 mod interrupt;
@@ -22,6 +24,7 @@ pub mod load;
 pub mod machine;
 pub mod measure;
 pub mod null_broker;
+pub mod null_relay;
 pub mod options;
 pub mod probe;
 pub mod proc_stat;

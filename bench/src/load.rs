@@ -35,8 +35,8 @@ use crate::workload::Workload;
 /// What is sent where, and how.
 #[derive(Clone, Debug)]
 pub struct LoadPlan {
-    /// The address to dial.
-    pub address: String,
+    /// The addresses to dial, at least one; producers spread over them.
+    pub addresses: Vec<String>,
     /// The topic, which exists.
     pub topic: String,
     /// The records.
@@ -59,6 +59,14 @@ pub struct LoadPlan {
     pub duration: Duration,
     /// Sending stops at this many bytes, whatever the duration says.
     pub bytes_max: u64,
+}
+
+impl LoadPlan {
+    /// Returns the address that a stream's producer dials; everybody else dials that of stream 0.
+    #[must_use]
+    pub fn address(&self, stream: u32) -> &str {
+        &self.addresses[stream as usize % self.addresses.len()]
+    }
 }
 
 /// When records are sent.
@@ -223,7 +231,7 @@ async fn run_producers(
     for &stream in streams {
         let (plan, start, gauge) = (plan.clone(), Arc::clone(start), Arc::clone(gauge));
         running.spawn(async move {
-            let connected = producer::connect(&plan).await;
+            let connected = producer::connect(&plan, stream).await;
             // Also after a failure: the others wait for everyone.
             let window = start.meet(&plan).await;
             producer::run(&plan, connected?, stream, window, &gauge).await

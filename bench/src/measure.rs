@@ -1,5 +1,5 @@
-//! One scenario, measured: slots of cluster and null broker alternate A B B A, then the sink; everything the cluster
-//! acknowledged is read back and verified after each of its slots.
+//! One scenario, measured: slots of cluster, null broker and null relay alternate A B C C B A, then the sink; everything
+//! the cluster acknowledged is read back and verified after each of its slots.
 
 mod error;
 mod side;
@@ -20,6 +20,7 @@ pub(crate) use self::error::{load_error, machine};
 use self::side::Slot;
 use self::sums::Sums;
 use self::warm::{warm, warm_slot_bytes};
+use crate::cluster::Cluster;
 use crate::load::{LoadPlan, Pace, read_back, run_load, runtime};
 use crate::machine::disk_flushes;
 use crate::null_broker::{NullBrokerArguments, NullMode, NullStatistics};
@@ -41,6 +42,9 @@ const PROBE_TRIP: Duration = Duration::from_millis(50);
 /// What a record of one KiB is on the wire with request and batch around it, about.
 const OVERHEAD_BYTES: usize = 160;
 
+/// Where a cluster keeps its data.
+const CLUSTER_FOLDER: &str = "cluster";
+
 /// The least and the most bytes that a null broker's file has.
 const NULL_FILE_BYTES: [u64; 2] = [128 << 20, 1 << 30];
 
@@ -61,23 +65,61 @@ pub struct Measurer<'a> {
     pub progress: &'a Progress,
 }
 
+/// Names and ids of the processes that serve.
+type Processes = Vec<(String, u32)>;
+
 /// What the kernel has counted at one moment.
 #[derive(Debug, Default)]
 struct Counted {
-    server: ProcessCounters,
+    /// In the order of the processes.
+    servers: Vec<ProcessCounters>,
     generator: ProcessCounters,
     disk_flushes: Option<u64>,
 }
 
 impl Counted {
-    fn read(server: Option<u32>, folder: &Path) -> Self {
+    fn read(servers: &Processes, folder: &Path) -> Self {
         let counters = |process: u32| ProcessCounters::read(process).unwrap_or_default();
         Self {
-            server: server.map(counters).unwrap_or_default(),
+            servers: servers.iter().map(|(_, id)| counters(*id)).collect(),
             generator: counters(std::process::id()),
             disk_flushes: disk_flushes(folder),
         }
     }
+}
+
+/// What runs in one slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Runs {
+    /// What is measured.
+    Cluster,
+    /// The null broker, dialled.
+    NullBroker,
+    /// The null broker behind the null relay.
+    NullRelay,
+    /// A null broker that only answers.
+    Sink,
+}
+
+/// Returns what runs in which order, so that what drifts meets all alike.
+fn slots(scenario: &Scenario, has_cluster: bool) -> Vec<Runs> {
+    let yardsticks = scenario.yardsticks;
+    let mut forth = Vec::new();
+    let mut add = |is_wanted: bool, runs| {
+        if is_wanted {
+            forth.push(runs);
+        }
+    };
+    add(has_cluster, Runs::Cluster);
+    add(yardsticks.has_null_broker, Runs::NullBroker);
+    add(yardsticks.has_null_relay, Runs::NullRelay);
+    // Limits that are held against nothing are measured once.
+    let back: Vec<Runs> = match has_cluster {
+        true => forth.iter().rev().copied().collect(),
+        false => Vec::new(),
+    };
+    let sink = yardsticks.has_sink.then_some(Runs::Sink);
+    forth.into_iter().chain(back).chain(sink).collect()
 }
 
 impl Measurer<'_> {
@@ -88,36 +130,29 @@ impl Measurer<'_> {
     pub fn measure(&self, scenario: &Scenario) -> Result<ScenarioReport, BenchError> {
         let workload = Arc::new(scenario.workload()?);
         let mut sums = Sums::default();
-        let broker = self.start_broker()?;
-        let address = match (&broker, self.connect) {
-            (Some(broker), _) => Some(broker.address().to_owned()),
-            (None, connect) => connect.map(str::to_owned),
+        let cluster = self.start_cluster(scenario)?;
+        let addresses = match (&cluster, self.connect) {
+            (Some(cluster), _) => cluster.addresses(),
+            (None, Some(connect)) if !self.limit_only => vec![connect.to_owned()],
+            (None, _) => Vec::new(),
         };
-        let process = broker.as_ref().map(Server::id);
-        let slots: &[Option<NullMode>] = match address {
-            Some(_) => {
-                let null = Some(null_mode(scenario));
-                &[None, null, null, None, Some(NullMode::Sink)]
-            }
-            None => &[Some(null_mode(scenario)), Some(NullMode::Sink)],
-        };
-        for (number, slot) in slots.iter().enumerate() {
+        let processes = cluster.as_ref().map(Cluster::processes);
+        let slots = slots(scenario, !addresses.is_empty());
+        for (number, runs) in slots.into_iter().enumerate() {
             self.settle()?;
             self.probe(scenario, &mut sums)?;
             self.warm(scenario)?;
-            match (slot, &address) {
-                (Some(mode), _) => self.null_slot(scenario, &workload, *mode, &mut sums)?,
-                (None, Some(address)) => {
-                    let topic = format!("bench-{}-{}-{number}", scenario.name, std::process::id());
-                    let plan = self.plan(scenario, &workload, address, &topic);
-                    self.cluster_slot(scenario, &plan, process, &mut sums)?;
-                }
-                (None, None) => {}
+            if runs == Runs::Cluster {
+                let topic = format!("bench-{}-{}-{number}", scenario.name, std::process::id());
+                let plan = self.plan(scenario, &workload, addresses.clone(), &topic);
+                self.cluster_slot(scenario, &plan, processes.as_ref(), &mut sums)?;
+            } else {
+                self.null_slot(scenario, &workload, runs, &mut sums)?;
             }
         }
-        if let Some(broker) = broker {
-            broker.stop()?;
-            remove(&self.folder.join("broker"))?;
+        if let Some(cluster) = cluster {
+            cluster.stop()?;
+            remove(&self.folder.join(CLUSTER_FOLDER))?;
         }
         self.settle()?;
         self.probe(scenario, &mut sums)?;
@@ -152,36 +187,29 @@ impl Measurer<'_> {
         }
     }
 
-    fn start_broker(&self) -> Result<Option<Server>, BenchError> {
+    fn start_cluster(&self, scenario: &Scenario) -> Result<Option<Cluster>, BenchError> {
         if self.connect.is_some() || self.limit_only {
             return Ok(None);
         }
-        let data = self.folder.join("broker");
-        let mut arguments: Vec<OsString> = [
-            "broker",
-            "--id",
-            "1",
-            "--port",
-            "0",
-            "--until-stdin-closes",
-            "--data",
-        ]
-        .map(OsString::from)
-        .into();
-        arguments.push(data.into());
-        let server = Server::start("broker", self.program, arguments, self.folder)?;
-        Ok(Some(server))
+        self.progress.note(&format!(
+            "{}: starting {}",
+            scenario.title, scenario.servers
+        ));
+        let folder = self.folder.join(CLUSTER_FOLDER);
+        std::fs::create_dir_all(&folder).map_err(|source| machine("make a folder", source))?;
+        let cluster = Cluster::start(self.program, &folder, scenario.servers)?;
+        Ok(Some(cluster))
     }
 
     fn plan(
         &self,
         scenario: &Scenario,
         workload: &Arc<Workload>,
-        address: &str,
+        addresses: Vec<String>,
         topic: &str,
     ) -> LoadPlan {
         LoadPlan {
-            address: address.to_owned(),
+            addresses,
             topic: topic.to_owned(),
             workload: Arc::clone(workload),
             producers: scenario.producers,
@@ -205,14 +233,14 @@ impl Measurer<'_> {
         &self,
         scenario: &Scenario,
         plan: &LoadPlan,
-        process: Option<u32>,
+        processes: Option<&Processes>,
         sums: &mut Sums,
     ) -> Result<(), BenchError> {
         self.progress.note(&format!("{}: cluster", scenario.title));
         let runtime = runtime().map_err(|source| machine("make a runtime", source))?;
         let may_omit = self.connect.is_some();
         runtime.block_on(topic::create(plan, scenario.durability, may_omit))?;
-        let mut slot = self.run_slot(scenario, plan, process)?;
+        let mut slot = self.run_slot(scenario, plan, processes)?;
         self.progress
             .note(&format!("{}: reading back", scenario.title));
         let found = runtime.block_on(read_back(plan));
@@ -230,43 +258,50 @@ impl Measurer<'_> {
         Ok(())
     }
 
-    /// Runs a load against a null broker or a sink.
+    /// Runs a load against a null broker, dialled or behind a null relay, or against a sink.
     fn null_slot(
         &self,
         scenario: &Scenario,
         workload: &Arc<Workload>,
-        mode: NullMode,
+        runs: Runs,
         sums: &mut Sums,
     ) -> Result<(), BenchError> {
-        let is_sink = mode == NullMode::Sink;
+        let is_sink = runs == Runs::Sink;
         // A reader of a sink would wait for ever; a schedule says nothing about a ceiling.
         if is_sink && matches!(scenario.pace, Pace::Rate(_)) {
             return Ok(());
         }
-        let name = if is_sink { "sink" } else { "null broker" };
+        let (name, sum) = match runs {
+            Runs::Sink => ("sink", &mut sums.sink),
+            Runs::NullRelay => ("null broker behind a null relay", &mut sums.relayed),
+            Runs::NullBroker | Runs::Cluster => ("null broker", &mut sums.null),
+        };
         self.progress.note(&format!("{}: {name}", scenario.title));
         let data = self.folder.join("null");
         std::fs::create_dir_all(&data).map_err(|source| machine("make a folder", source))?;
-        let [least, most] = NULL_FILE_BYTES;
-        let arguments = NullBrokerArguments {
-            mode,
-            folder: data.clone(),
-            partitions: scenario.partitions,
-            capacity_bytes: match scenario.pace {
-                Pace::FlatOut => self.slot_bytes(scenario).clamp(least, most),
-                Pace::Rate(_) | Pace::Closed(_) => least,
-            },
-            port: 0,
+        let relay = match runs {
+            Runs::NullRelay => Some(self.start_null_relay()?),
+            _ => None,
         };
-        let arguments = serde_json::to_string(&arguments)
-            .map_err(|error| machine("describe a null broker", error.into()))?;
-        let arguments = ["bench", "null-broker", &arguments].map(OsString::from);
-        let server = Server::start("null broker", self.program, arguments, self.folder)?;
-        let mut plan = self.plan(scenario, workload, server.address(), "null");
+        let server = self.start_null_broker(scenario, is_sink, &data, relay.as_ref())?;
+        let mut processes = vec![(name_of_null(is_sink).to_owned(), server.id())];
+        let mut dialled = server.address().to_owned();
+        let relay = relay.map(|mut relay| -> Result<Server, BenchError> {
+            let told = relay.tell(server.address());
+            told.map_err(|source| machine("tell a null relay where it relays to", source))?;
+            processes.push(("null_relay".to_owned(), relay.id()));
+            dialled = relay.address().to_owned();
+            Ok(relay)
+        });
+        let relay = relay.transpose()?;
+        let mut plan = self.plan(scenario, workload, vec![dialled], "null");
         if is_sink {
             plan.readers = 0;
         }
-        let mut slot = self.run_slot(scenario, &plan, Some(server.id()))?;
+        let mut slot = self.run_slot(scenario, &plan, Some(&processes))?;
+        if let Some(relay) = relay {
+            relay.stop()?;
+        }
         let lines = server.stop()?;
         let statistics = lines
             .last()
@@ -277,33 +312,75 @@ impl Measurer<'_> {
         slot.batch_records = slot.outcome.sent.iter().map(|sent| sent.count).sum();
         slot.batch_bytes = slot.outcome.bytes_sent;
         remove(&data)?;
-        let sum = if is_sink {
-            &mut sums.sink
-        } else {
-            &mut sums.null
-        };
         sum.add(slot);
         Ok(())
+    }
+
+    fn start_null_broker(
+        &self,
+        scenario: &Scenario,
+        is_sink: bool,
+        data: &Path,
+        relay: Option<&Server>,
+    ) -> Result<Server, BenchError> {
+        let [least, most] = NULL_FILE_BYTES;
+        let relay_port = relay.and_then(|relay| relay.address().rsplit_once(':'));
+        let arguments = NullBrokerArguments {
+            mode: if is_sink {
+                NullMode::Sink
+            } else {
+                null_mode(scenario)
+            },
+            folder: data.to_owned(),
+            partitions: scenario.partitions,
+            capacity_bytes: match scenario.pace {
+                Pace::FlatOut => self.slot_bytes(scenario).clamp(least, most),
+                Pace::Rate(_) | Pace::Closed(_) => least,
+            },
+            port: 0,
+            advertised_port: relay_port.and_then(|(_, port)| port.parse().ok()),
+        };
+        let arguments = serde_json::to_string(&arguments)
+            .map_err(|error| machine("describe a null broker", error.into()))?;
+        let arguments = ["bench", "null-broker", &arguments].map(OsString::from);
+        let server = Server::start(name_of_null(is_sink), self.program, arguments, self.folder)?;
+        Ok(server)
+    }
+
+    fn start_null_relay(&self) -> Result<Server, BenchError> {
+        let arguments = ["bench", "null-relay"].map(OsString::from);
+        Ok(Server::start(
+            "null_relay",
+            self.program,
+            arguments,
+            self.folder,
+        )?)
     }
 
     fn run_slot(
         &self,
         scenario: &Scenario,
         plan: &LoadPlan,
-        process: Option<u32>,
+        processes: Option<&Processes>,
     ) -> Result<Slot, BenchError> {
+        let none = Processes::new();
+        let processes = processes.unwrap_or(&none);
         let mut before = Counted::default();
         let mut after = Counted::default();
         let outcome = run_load(
             plan,
             &Arc::default(),
-            || before = Counted::read(process, self.folder),
-            || after = Counted::read(process, self.folder),
+            || before = Counted::read(processes, self.folder),
+            || after = Counted::read(processes, self.folder),
         );
         let outcome = outcome.map_err(|source| load_error(&scenario.title, source))?;
         Ok(Slot {
             outcome,
-            server: process.map(|_| after.server.since(&before.server)),
+            servers: processes
+                .iter()
+                .zip(after.servers.iter().zip(&before.servers))
+                .map(|((name, _), (after, before))| (name.clone(), after.since(before)))
+                .collect(),
             generator: after.generator.since(&before.generator),
             disk_flushes: after
                 .disk_flushes
@@ -327,6 +404,11 @@ impl Measurer<'_> {
             .add(&trips.map_err(|source| machine("use the loopback interface", source))?);
         Ok(())
     }
+}
+
+/// Returns the name under which reports know a null broker.
+fn name_of_null(is_sink: bool) -> &'static str {
+    if is_sink { "sink" } else { "null_broker" }
 }
 
 fn null_mode(scenario: &Scenario) -> NullMode {

@@ -50,12 +50,14 @@ pub struct NullBrokerArguments {
     pub capacity_bytes: u64,
     /// The port on the loopback interface; 0 takes a free one.
     pub port: u16,
+    /// The port that clients are told: that of a relay before it; its own if there is none.
+    pub advertised_port: Option<u16>,
 }
 
 /// The line a null broker prints when it is ready.
 #[derive(Debug, Serialize)]
-struct NullReady {
-    kafka: SocketAddr,
+pub(crate) struct NullReady {
+    pub(crate) kafka: SocketAddr,
 }
 
 /// What a null broker did, printed when it ends.
@@ -89,13 +91,17 @@ pub fn null_broker_main(arguments: &str) -> io::Result<()> {
         )?),
     };
     let mut server = Server::new(listener, store, arguments.partitions)?;
+    if let Some(port) = arguments.advertised_port {
+        server.advertise(port);
+    }
     server.stop_with(&io::stdin())?;
     print_line(&NullReady { kafka: address })?;
     let statistics = server.run()?;
     print_line(&statistics)
 }
 
-fn print_line(line: &impl Serialize) -> io::Result<()> {
+/// Prints a line of JSON on standard output.
+pub(crate) fn print_line(line: &impl Serialize) -> io::Result<()> {
     let mut output = io::stdout().lock();
     serde_json::to_writer(&mut output, line)?;
     output.write_all(b"\n")?;

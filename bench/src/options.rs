@@ -14,8 +14,11 @@ pub enum Extent {
     /// The workload that the options describe, or, if they describe none, a tour of several on real and generated input.
     #[default]
     Measure,
-    /// Only what this machine can give: null broker, the generator's ceiling, a lone fdatasync, a loopback round trip.
+    /// Only what this machine can give: null broker, null relay, the generator's ceiling, a lone fdatasync, a loopback
+    /// round trip.
     Limit,
+    /// The workload that the options describe, for each number of brokers and of partitions.
+    Scale,
 }
 
 /// What is dialled.
@@ -23,9 +26,9 @@ pub enum Extent {
 #[serde(rename_all = "kebab-case")]
 pub enum Through {
     /// The brokers.
-    #[default]
     Broker,
-    /// A router. There is none yet: asking for it is refused.
+    /// The routers.
+    #[default]
     Router,
 }
 
@@ -60,12 +63,15 @@ pub struct BenchOptions {
     pub program: Option<PathBuf>,
     /// Measure this cluster instead of starting one.
     pub connect: Option<String>,
-    /// How many brokers to start. Only 1 so far; `None` is 1.
-    pub brokers: Option<u32>,
-    /// What is dialled.
-    pub through: Through,
-    /// Partitions of the topic. Default 1, of rows of a file 6.
-    pub partitions: Option<i32>,
+    /// How many brokers to start. Default 3. Several numbers, which only [`Extent::Scale`] takes, are measured in turn;
+    /// there the default is 1, 2 and 3.
+    pub brokers: Vec<u32>,
+    /// How many routers to start. Default 1, or none if brokers are dialled.
+    pub routers: Option<u32>,
+    /// What is dialled. Default routers.
+    pub through: Option<Through>,
+    /// Partitions of the topic. Default 16, of rows of a file 6. Several numbers as for `brokers`.
+    pub partitions: Vec<i32>,
     /// Producers that send at the same time. Default 2.
     pub producers: Option<u32>,
     /// Readers that each read everything while it is produced. Default 0; everything is read back at the end anyway.
@@ -105,7 +111,10 @@ impl BenchOptions {
     /// Returns whether a workload is described, so that it is run instead of the tour.
     #[must_use]
     pub fn describes_workload(&self) -> bool {
-        self.partitions.is_some()
+        !self.brokers.is_empty()
+            || self.routers.is_some()
+            || self.through.is_some()
+            || !self.partitions.is_empty()
             || self.producers.is_some()
             || self.readers.is_some()
             || self.record_size_bytes.is_some()
@@ -120,74 +129,107 @@ impl BenchOptions {
             || self.key_distribution.is_some()
     }
 
+    /// Returns what is dialled.
+    #[must_use]
+    pub fn dialled(&self) -> Through {
+        self.through.unwrap_or_default()
+    }
+
     /// Returns everything that is wrong with the options, one sentence each.
     #[must_use]
     pub fn faults(&self) -> Vec<String> {
-        let mut faults = Vec::new();
-        let mut check = |is_right: bool, fault: &str| {
-            if !is_right {
-                faults.push(fault.to_owned());
-            }
-        };
+        let checks = self.server_checks().into_iter().chain(self.load_checks());
+        let faults = checks.filter(|(is_right, _)| !is_right);
+        faults.map(|(_, fault)| fault.to_owned()).collect()
+    }
+
+    /// Returns whether what is said of servers is right, and the fault if it is not.
+    fn server_checks(&self) -> [(bool, &'static str); 7] {
+        let is_routed = self.dialled() == Through::Router;
+        let starts_some = !self.brokers.is_empty() || self.routers.is_some();
+        let is_one_of_each = self.brokers.len() <= 1 && self.partitions.len() <= 1;
+        [
+            (
+                self.brokers.iter().all(|brokers| (1..=9).contains(brokers)),
+                "--brokers must be between 1 and 9",
+            ),
+            (
+                self.routers.is_none_or(|routers| routers <= 9),
+                "--routers must be at most 9",
+            ),
+            (
+                self.routers
+                    .is_none_or(|routers| (routers > 0) == is_routed),
+                "--routers: clients dial either routers, at least one, or with --through broker the brokers, without any",
+            ),
+            (
+                self.connect.is_none() || !starts_some,
+                "--connect measures a cluster that is there: --brokers and --routers start one",
+            ),
+            (
+                self.connect.is_none() || self.extent != Extent::Scale,
+                "bench scale starts clusters of its own: leave --connect out",
+            ),
+            (
+                self.extent == Extent::Scale || is_one_of_each,
+                "several numbers of --brokers or --partitions are for bench scale",
+            ),
+            (
+                self.partitions
+                    .iter()
+                    .all(|count| (1..=10_000).contains(count)),
+                "--partitions must be between 1 and 10,000",
+            ),
+        ]
+    }
+
+    /// Returns whether what is said of the load is right, and the fault if it is not.
+    fn load_checks(&self) -> [(bool, &'static str); 10] {
         let within = |given: Option<u64>, least: u64, most: u64| {
             given.is_none_or(|given| (least..=most).contains(&given))
         };
         let bytes = |given: Option<usize>| given.map(|given| given as u64);
-        let partitions = self
-            .partitions
-            .map(|count| u64::try_from(count).unwrap_or(0));
-        check(
-            self.through == Through::Broker,
-            "--through router: there is no router yet; dial brokers",
-        );
-        check(
-            self.brokers.is_none_or(|brokers| brokers == 1),
-            "--brokers: one broker is all that can be started so far",
-        );
-        check(
-            within(partitions, 1, 10_000),
-            "--partitions must be between 1 and 10,000",
-        );
-        check(
-            within(self.producers.map(u64::from), 1, 512),
-            "--producers must be between 1 and 512",
-        );
-        check(
-            within(self.readers.map(u64::from), 0, 64),
-            "--readers must be at most 64",
-        );
-        check(
-            within(bytes(self.record_size_bytes), 20, 900 * 1024),
-            "--record-size must be between 20 bytes and 900 KiB",
-        );
-        check(
-            within(bytes(self.batch_size_bytes), 1024, 1024 * 1024),
-            "--batch-size must be between 1 KiB and 1 MiB",
-        );
-        check(
-            within(self.rate, 1, 100_000_000),
-            "--rate must be between 1 and 100,000,000 records per second",
-        );
-        check(
-            self.duration.is_none_or(|duration| {
-                (Duration::from_millis(100)..=Duration::from_secs(24 * 3600)).contains(&duration)
-            }),
-            "--duration must be between 100 ms and a day",
-        );
-        check(
-            self.input.is_some() == self.key.is_some(),
-            "--input FILE and --key COLUMN go together",
-        );
-        check(
-            self.input.is_none() || self.record_size_bytes.is_none(),
-            "--record-size is for generated records; the rows of --input have their own",
-        );
-        check(self.repeat != Some(0), "--repeat must be at least 1");
-        check(
-            within(self.key_count, 1, 4_000_000),
-            "the number of keys must be between 1 and 4,000,000",
-        );
-        faults
+        let durations = Duration::from_millis(100)..=Duration::from_secs(24 * 3600);
+        [
+            (
+                within(self.producers.map(u64::from), 1, 512),
+                "--producers must be between 1 and 512",
+            ),
+            (
+                within(self.readers.map(u64::from), 0, 64),
+                "--readers must be at most 64",
+            ),
+            (
+                within(bytes(self.record_size_bytes), 20, 900 * 1024),
+                "--record-size must be between 20 bytes and 900 KiB",
+            ),
+            (
+                within(bytes(self.batch_size_bytes), 1024, 1024 * 1024),
+                "--batch-size must be between 1 KiB and 1 MiB",
+            ),
+            (
+                within(self.rate, 1, 100_000_000),
+                "--rate must be between 1 and 100,000,000 records per second",
+            ),
+            (
+                self.duration
+                    .is_none_or(|duration| durations.contains(&duration)),
+                "--duration must be between 100 ms and a day",
+            ),
+            (
+                self.input.is_some() == self.key.is_some(),
+                "--input FILE and --key COLUMN go together",
+            ),
+            (
+                self.input.is_none() || self.record_size_bytes.is_none(),
+                "--record-size is for generated records; the rows of --input have their own",
+            ),
+            (self.repeat != Some(0), "--repeat must be at least 1"),
+            (
+                within(self.key_count, 1, 4_000_000),
+                "the number of keys must be between 1 and 4,000,000",
+            ),
+        ]
     }
 }
 
@@ -198,9 +240,10 @@ mod tests {
     #[test]
     fn all_faults_are_told_together() {
         let options = BenchOptions {
-            through: Through::Router,
-            brokers: Some(3),
-            partitions: Some(0),
+            through: Some(Through::Broker),
+            routers: Some(1),
+            brokers: vec![3, 0],
+            partitions: vec![0],
             producers: Some(0),
             record_size_bytes: Some(19),
             input: Some("rows.csv".into()),
@@ -208,7 +251,7 @@ mod tests {
             ..BenchOptions::default()
         };
         let faults = options.faults();
-        assert_eq!(faults.len(), 8, "{faults:#?}");
+        assert_eq!(faults.len(), 9, "{faults:#?}");
         assert!(BenchOptions::default().faults().is_empty());
     }
 

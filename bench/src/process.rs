@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
@@ -41,7 +41,7 @@ pub enum ProcessError {
     #[error("{name} was not ready within {READY_PATIENCE:?}; it wrote:\n{log}")]
     NotReady {
         /// Which server.
-        name: &'static str,
+        name: String,
         /// The end of what it wrote on standard error.
         log: String,
     },
@@ -49,7 +49,7 @@ pub enum ProcessError {
     #[error("{name} printed {line:?} where its address was expected")]
     Unintelligible {
         /// Which server.
-        name: &'static str,
+        name: String,
         /// The line.
         line: String,
     },
@@ -57,7 +57,7 @@ pub enum ProcessError {
     #[error("{name} did not stop cleanly ({status}); it wrote:\n{log}")]
     NotStopped {
         /// Which server.
-        name: &'static str,
+        name: String,
         /// How it ended.
         status: String,
         /// The end of what it wrote on standard error.
@@ -68,18 +68,22 @@ pub enum ProcessError {
 /// A running server.
 #[derive(Debug)]
 pub struct Server {
-    name: &'static str,
+    name: String,
     child: Child,
     input: Option<ChildStdin>,
     lines: Receiver<String>,
     log: PathBuf,
     address: String,
+    internal_address: String,
 }
 
 /// The line with which a server says that it is ready.
 #[derive(Deserialize)]
 struct Ready {
     kafka: String,
+    /// Brokers only.
+    #[serde(default)]
+    internal: String,
 }
 
 impl Server {
@@ -88,7 +92,7 @@ impl Server {
     /// # Errors
     /// When it cannot be started or does not get ready.
     pub fn start(
-        name: &'static str,
+        name: &str,
         program: &Path,
         arguments: impl IntoIterator<Item = OsString>,
         folder: &Path,
@@ -120,34 +124,55 @@ impl Server {
         let reading = thread::Builder::new().name(format!("{name} output"));
         reading.spawn(forward).map_err(failed)?;
         let mut server = Self {
-            name,
+            name: name.to_owned(),
             child,
             input,
             lines,
             log,
             address: String::new(),
+            internal_address: String::new(),
         };
-        server.address = server.read_address()?;
+        let ready = server.read_ready()?;
+        (server.address, server.internal_address) = (ready.kafka, ready.internal);
         Ok(server)
     }
 
-    fn read_address(&self) -> Result<String, ProcessError> {
+    fn read_ready(&self) -> Result<Ready, ProcessError> {
         let line = match self.lines.recv_timeout(READY_PATIENCE) {
             Ok(line) => line,
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
                 return Err(ProcessError::NotReady {
-                    name: self.name,
+                    name: self.name.clone(),
                     log: self.log_end(),
                 });
             }
         };
-        match serde_json::from_str::<Ready>(&line) {
-            Ok(ready) => Ok(ready.kafka),
-            Err(_) => Err(ProcessError::Unintelligible {
-                name: self.name,
-                line,
-            }),
-        }
+        serde_json::from_str(&line).map_err(|_| ProcessError::Unintelligible {
+            name: self.name.clone(),
+            line,
+        })
+    }
+
+    /// Returns its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Tells it something: a line on its standard input.
+    ///
+    /// # Errors
+    /// When it reads no more.
+    pub fn tell(&mut self, line: &str) -> io::Result<()> {
+        let input = self.input.as_mut();
+        let input = input.ok_or(io::ErrorKind::BrokenPipe)?;
+        writeln!(input, "{line}")
+    }
+
+    /// Returns the address at which brokers and routers reach it; empty if it is no broker.
+    #[must_use]
+    pub fn internal_address(&self) -> &str {
+        &self.internal_address
     }
 
     /// Returns the address it listens on.
@@ -195,7 +220,7 @@ impl Server {
 
     fn not_stopped(&self, status: &str) -> ProcessError {
         ProcessError::NotStopped {
-            name: self.name,
+            name: self.name.clone(),
             status: status.to_owned(),
             log: self.log_end(),
         }

@@ -32,6 +32,8 @@ pub struct Report {
     pub cpu_seconds_per_gb: BTreeMap<String, f64>,
     /// Throughput of the headline; latency of one record in flight, if that was measured.
     pub limit: Limit,
+    /// What a router costs, for each scenario that was run with one and without.
+    pub router_adds: Vec<RouterAdds>,
     /// Each scenario.
     pub scenarios: Vec<ScenarioReport>,
     /// How long everything took.
@@ -67,6 +69,9 @@ pub struct Limit {
     /// Our throughput by that of the null broker; absent if it was not run, or if sending kept to a schedule.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub throughput_ratio: Option<f64>,
+    /// Our throughput by that of the null broker behind the null relay; absent if it was not run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub relayed_throughput_ratio: Option<f64>,
     /// Our median latency by that of the limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub latency_p50_ratio: Option<f64>,
@@ -95,6 +100,12 @@ pub struct ScenarioReport {
     /// The null broker.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub null_broker: Option<Side>,
+    /// The null broker behind the null relay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub null_relay: Option<Side>,
+    /// The scenario that is the same but for its routers, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unrouted: Option<&'static str>,
     /// The generator against a sink.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sink: Option<Side>,
@@ -119,7 +130,8 @@ pub struct Side {
     pub slots_megabytes_per_second: Vec<f64>,
     /// Latencies of all slots.
     pub latency_ms: LatencyMs,
-    /// By process: `broker` or `null_broker`, and `generator`.
+    /// By process: `router-1`, `broker-1` and so on, `router` and `broker` being the sums of all of them; `null_broker`,
+    /// `null_relay`; `generator`.
     pub cpu_seconds_per_gb: BTreeMap<String, f64>,
     /// What the server wrote to disk per byte of keys and values; absent if the kernel does not tell.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -142,6 +154,47 @@ pub struct Side {
     /// The first failure of a record that was not acknowledged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_failure: Option<String>,
+}
+
+/// What clients pay for going through a router.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RouterAdds {
+    /// The scenario with the router.
+    pub scenario: String,
+    /// What it adds to the median time until the acknowledgement.
+    pub publish_p50_ms: f64,
+    /// The processor time of all servers that it adds; absent if the kernel does not tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_seconds_per_gb: Option<f64>,
+    /// The throughput with it by that without.
+    pub throughput_ratio: f64,
+}
+
+impl RouterAdds {
+    fn between(routed: &ScenarioReport, unrouted: &ScenarioReport) -> Option<Self> {
+        let (with, without) = (routed.cluster.as_ref()?, unrouted.cluster.as_ref()?);
+        let p50 = |side: &Side| side.latency_ms.publish.p50;
+        let rate = |side: &Side| side.throughput.records_per_second;
+        let both = with.servers_cpu().zip(without.servers_cpu());
+        Some(Self {
+            scenario: routed.name.clone(),
+            publish_p50_ms: p50(with) - p50(without),
+            cpu_seconds_per_gb: both.map(|(with, without)| with - without),
+            throughput_ratio: rate(with) / rate(without),
+        })
+    }
+}
+
+impl Side {
+    /// Returns the processor seconds per GB of all of its servers together; `None` if the kernel does not tell.
+    #[must_use]
+    pub fn servers_cpu(&self) -> Option<f64> {
+        let sums = ["broker", "router", "null_broker", "null_relay"];
+        let found = sums
+            .iter()
+            .filter_map(|name| self.cpu_seconds_per_gb.get(*name));
+        found.copied().reduce(|all, one| all + one)
+    }
 }
 
 impl Throughput {
@@ -196,6 +249,11 @@ impl Report {
             self.limit.latency_p99_ratio = found.limit.latency_p99_ratio;
             self.limit.latency_against = found.limit.latency_against;
         }
+        let adds = self.scenarios.iter().filter_map(|routed| {
+            let unrouted = named(routed.unrouted?)?;
+            RouterAdds::between(routed, unrouted)
+        });
+        self.router_adds = adds.collect();
         let mut verify = Verdict::default();
         let mut failure = None;
         for scenario in &self.scenarios {

@@ -57,8 +57,8 @@ fn run_scenarios(options: &BenchOptions) -> Result<Report, BenchError> {
         .map_err(|source| machine(&format!("write to {}", folder.display()), source))?;
     remove_when_interrupted(own.path().to_owned())
         .map_err(|source| machine("listen for signals", source))?;
-    let scenarios = if options.describes_workload() {
-        vec![Scenario::from_options(options)]
+    let scenarios = if options.extent == Extent::Scale || options.describes_workload() {
+        Scenario::of_options(options)
     } else {
         tour::scenarios()
     };

@@ -6,8 +6,9 @@ use std::time::Duration;
 use keylane_client::Acks;
 use serde::Serialize;
 
+use crate::cluster::Topology;
 use crate::load::Pace;
-use crate::options::{BenchOptions, Durability, Extent};
+use crate::options::{BenchOptions, Durability, Extent, Through};
 use crate::workload::{
     InputError, KeyDistribution, KeySpace, Placement, Rows, STAMP_BYTES, Workload,
 };
@@ -19,6 +20,12 @@ pub struct Scenario {
     pub name: String,
     /// What it is, for people.
     pub title: String,
+    /// Which servers it is measured against.
+    pub servers: Topology,
+    /// The scenario that is the same but for its routers.
+    pub unrouted: Option<&'static str>,
+    /// What it is held against.
+    pub yardsticks: Yardsticks,
     /// Where records come from.
     pub input: Input,
     /// What decides a record's partition.
@@ -45,6 +52,40 @@ pub struct Scenario {
     pub duration: Duration,
     /// Whether latency is held against a lone fdatasync and a loopback round trip instead of the null broker.
     pub has_probes: bool,
+}
+
+/// What a scenario is held against, besides being measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Yardsticks {
+    /// The null broker, dialled.
+    pub has_null_broker: bool,
+    /// The null broker behind the null relay.
+    pub has_null_relay: bool,
+    /// What the generator reaches at all.
+    pub has_sink: bool,
+}
+
+impl Yardsticks {
+    /// The null broker and the generator's ceiling.
+    pub const DIALLED: Self = Self {
+        has_null_broker: true,
+        has_null_relay: false,
+        has_sink: true,
+    };
+
+    /// The null broker, dialled and behind the null relay. The ceiling is that of the scenario without routers.
+    pub const ROUTED: Self = Self {
+        has_null_broker: true,
+        has_null_relay: true,
+        has_sink: false,
+    };
+
+    /// Nothing.
+    pub const NONE: Self = Self {
+        has_null_broker: false,
+        has_null_relay: false,
+        has_sink: false,
+    };
 }
 
 /// Where records come from.
@@ -80,6 +121,11 @@ pub enum Input {
 pub struct ScenarioConfig {
     /// Where records come from, in words.
     pub input: String,
+    /// Which servers it was measured against, if they were started for it.
+    #[serde(flatten)]
+    pub servers: Topology,
+    /// What was dialled.
+    pub through: Through,
     /// Partitions of the topic.
     pub partitions: i32,
     /// Producers that send at the same time.
@@ -106,12 +152,16 @@ pub struct ScenarioConfig {
 const KEY_SEED: u64 = 0x006b_6579_6c61_6e65;
 
 impl Scenario {
-    /// Returns a scenario of generated records of 1 KiB in large batches, one partition, two producers, flat out.
+    /// Returns a scenario of generated records of 1 KiB in large batches: one broker that is dialled, one partition, four
+    /// producers, flat out.
     #[must_use]
     pub fn large_batches(name: &str, title: &str) -> Self {
         Self {
             name: name.to_owned(),
             title: title.to_owned(),
+            servers: Topology::BROKER,
+            unrouted: None,
+            yardsticks: Yardsticks::DIALLED,
             input: Input::Generated {
                 value_bytes: 1024,
                 key_count: 10_000,
@@ -119,42 +169,59 @@ impl Scenario {
             },
             placement: Placement::ByKey,
             partitions: 1,
-            producers: 2,
+            producers: 4,
             readers: 0,
             pace: Pace::FlatOut,
             batch_size_bytes: 128 * 1024,
             linger: Duration::from_millis(5),
             acks: Acks::All,
             durability: Durability::Fsync,
-            warm_up: Duration::from_millis(300),
-            duration: Duration::from_millis(1_200),
+            warm_up: Duration::from_millis(200),
+            duration: Duration::from_millis(900),
             has_probes: false,
         }
     }
 
-    /// Returns the scenario that the options describe.
+    /// Returns the scenarios that the options describe: one, or one for each number of brokers and of partitions.
     #[must_use]
-    pub fn from_options(options: &BenchOptions) -> Self {
+    pub fn of_options(options: &BenchOptions) -> Vec<Self> {
+        let default = match options.extent {
+            Extent::Scale => vec![1, 2, 3],
+            Extent::Measure | Extent::Limit => vec![Topology::CLUSTER.brokers],
+        };
+        let brokers = match options.brokers.is_empty() {
+            true => default,
+            false => options.brokers.clone(),
+        };
+        let partitions: Vec<Option<i32>> = match options.partitions.is_empty() {
+            true => vec![None],
+            false => options.partitions.iter().copied().map(Some).collect(),
+        };
+        let routers = match options.dialled() {
+            Through::Broker => 0,
+            Through::Router => options.routers.unwrap_or(1),
+        };
+        let one = |(&brokers, &partitions): (&u32, &Option<i32>)| {
+            let servers = Topology { brokers, routers };
+            Self::from_options(options, servers, partitions)
+        };
+        let pairs = brokers.iter().flat_map(|brokers| {
+            partitions
+                .iter()
+                .map(move |partitions| (brokers, partitions))
+        });
+        pairs.map(one).collect()
+    }
+
+    fn from_options(options: &BenchOptions, servers: Topology, partitions: Option<i32>) -> Self {
         let mut scenario = Self::large_batches("options", "the workload of the options");
-        let repeat = options.repeat.unwrap_or(1);
-        if let (Some(path), Some(column)) = (&options.input, &options.key) {
-            scenario.input = Input::File {
-                path: path.clone(),
-                column: column.clone(),
-                repeat,
-            };
-            scenario.partitions = 6;
-        } else if options.repeat.is_some() {
-            scenario.input = Input::BuiltIn { repeat };
-            scenario.partitions = 6;
-        } else {
-            scenario.input = Input::Generated {
-                value_bytes: options.record_size_bytes.unwrap_or(1024),
-                key_count: options.key_count.unwrap_or(10_000),
-                distribution: options.key_distribution.unwrap_or(KeyDistribution::Uniform),
-            };
-        }
-        scenario.partitions = options.partitions.unwrap_or(scenario.partitions);
+        scenario.servers = servers;
+        scenario.yardsticks = Yardsticks {
+            has_null_relay: servers.through() == Through::Router && options.connect.is_none(),
+            ..Yardsticks::DIALLED
+        };
+        scenario.take_input(options);
+        scenario.partitions = partitions.unwrap_or(scenario.partitions);
         scenario.producers = options.producers.unwrap_or(scenario.producers);
         scenario.readers = options.readers.unwrap_or(0);
         if let Some(rate) = options.rate {
@@ -169,7 +236,36 @@ impl Scenario {
         scenario.duration = options.duration.unwrap_or(Duration::from_secs(5));
         scenario.has_probes = options.extent == Extent::Limit;
         scenario.warm_up = (scenario.duration / 4).min(Duration::from_secs(2));
+        if options.extent == Extent::Scale {
+            scenario.yardsticks = Yardsticks::NONE;
+            scenario.name = format!(
+                "{}-brokers-{}-partitions",
+                servers.brokers, scenario.partitions
+            );
+            scenario.title = format!("{servers}, {} partitions", scenario.partitions);
+        }
         scenario
+    }
+
+    fn take_input(&mut self, options: &BenchOptions) {
+        let repeat = options.repeat.unwrap_or(1);
+        self.partitions = 6;
+        if let (Some(path), Some(column)) = (&options.input, &options.key) {
+            self.input = Input::File {
+                path: path.clone(),
+                column: column.clone(),
+                repeat,
+            };
+        } else if options.repeat.is_some() {
+            self.input = Input::BuiltIn { repeat };
+        } else {
+            self.partitions = 16;
+            self.input = Input::Generated {
+                value_bytes: options.record_size_bytes.unwrap_or(1024),
+                key_count: options.key_count.unwrap_or(10_000),
+                distribution: options.key_distribution.unwrap_or(KeyDistribution::Uniform),
+            };
+        }
     }
 
     /// Returns whether memory is what bounds it: flat out, and nothing waits for a disk.
@@ -213,6 +309,8 @@ impl Scenario {
     pub fn config(&self) -> ScenarioConfig {
         ScenarioConfig {
             input: self.input.to_string(),
+            servers: self.servers,
+            through: self.servers.through(),
             partitions: self.partitions,
             producers: self.producers,
             readers: self.readers,

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use crate::cluster::Topology;
 use crate::load::Pace;
 use crate::options::Durability;
-use crate::scenario::{Input, Scenario};
+use crate::scenario::{Input, Scenario, Yardsticks};
 use crate::workload::Placement;
 
 /// The scenario whose figures stand at the top of the report.
@@ -16,41 +17,107 @@ pub const HEADLINE_LATENCY: &str = "one-in-flight";
 /// Returns the scenarios in order.
 #[must_use]
 pub fn scenarios() -> Vec<Scenario> {
-    let large = Scenario::large_batches;
+    let all = [
+        real_rows(),
+        one_broker(),
+        three_brokers(),
+        one_in_flight(),
+        small_batches(),
+    ];
+    all.concat()
+}
+
+/// Returns real input through a router to three brokers.
+fn real_rows() -> Vec<Scenario> {
     vec![
         Scenario {
+            servers: Topology::CLUSTER,
             input: Input::BuiltIn { repeat: 1 },
             partitions: 6,
+            producers: 2,
             readers: 1,
             pace: Pace::Rate(20_000),
             linger: Duration::ZERO,
             ..large(
                 "flights-schedule",
-                "real rows, 20,000/s, followed by a reader",
+                "real rows, 20,000/s, followed by a reader, 3 brokers, router",
             )
         },
         Scenario {
+            servers: Topology::CLUSTER,
             input: Input::BuiltIn { repeat: 20 },
             partitions: 6,
-            ..large("flights", "real rows, flat out, 6 partitions")
+            producers: 2,
+            ..large(
+                "flights",
+                "real rows, flat out, 6 partitions, 3 brokers, router",
+            )
         },
-        large(HEADLINE, "1 KiB, 1 partition, durable"),
-        Scenario {
-            durability: Durability::PageCache,
-            ..large("1kib-page-cache", "1 KiB, 1 partition, page cache")
+    ]
+}
+
+/// Returns large batches to one broker, dialled and through a router, durable and in the page cache.
+fn one_broker() -> Vec<Scenario> {
+    let page_cache = large("1kib-page-cache", "1 KiB, 1 partition, page cache, dialled");
+    let page_cache = Scenario {
+        durability: Durability::PageCache,
+        ..page_cache
+    };
+    let durable = large(HEADLINE, "1 KiB, 1 partition, durable, dialled");
+    let [durable_title, page_cache_title] = [
+        "1 KiB, 1 partition, durable, router",
+        "1 KiB, 1 partition, page cache, router",
+    ];
+    vec![
+        durable.clone(),
+        routed(&durable, HEADLINE, durable_title),
+        page_cache.clone(),
+        routed(&page_cache, "1kib-page-cache", page_cache_title),
+    ]
+}
+
+/// Returns large batches through a router to three brokers.
+fn three_brokers() -> Vec<Scenario> {
+    let durable = Scenario {
+        servers: Topology::CLUSTER,
+        yardsticks: Yardsticks::ROUTED,
+        partitions: 16,
+        batch_size_bytes: 64 * 1024,
+        ..large(
+            "1kib-16-partitions",
+            "1 KiB, 16 partitions, durable, 3 brokers, router",
+        )
+    };
+    let page_cache = Scenario {
+        name: "1kib-16-partitions-page-cache".to_owned(),
+        title: "1 KiB, 16 partitions, page cache, 3 brokers, router".to_owned(),
+        yardsticks: Yardsticks {
+            has_null_relay: false,
+            ..Yardsticks::ROUTED
         },
-        Scenario {
-            partitions: 16,
-            batch_size_bytes: 64 * 1024,
-            ..large("1kib-16-partitions", "1 KiB, 16 partitions, durable")
-        },
-        Scenario {
-            producers: 1,
-            pace: Pace::Closed(1),
-            linger: Duration::ZERO,
-            has_probes: true,
-            ..large(HEADLINE_LATENCY, "1 KiB, one record in flight, durable")
-        },
+        durability: Durability::PageCache,
+        ..durable.clone()
+    };
+    vec![durable, page_cache]
+}
+
+fn one_in_flight() -> Vec<Scenario> {
+    let dialled = Scenario {
+        producers: 1,
+        pace: Pace::Closed(1),
+        linger: Duration::ZERO,
+        has_probes: true,
+        ..large(
+            HEADLINE_LATENCY,
+            "1 KiB, one record in flight, durable, dialled",
+        )
+    };
+    let title = "1 KiB, one record in flight, durable, router";
+    vec![dialled.clone(), routed(&dialled, HEADLINE_LATENCY, title)]
+}
+
+fn small_batches() -> Vec<Scenario> {
+    vec![
         Scenario {
             producers: 16,
             pace: Pace::Closed(16),
@@ -72,6 +139,22 @@ pub fn scenarios() -> Vec<Scenario> {
     ]
 }
 
+/// Returns a scenario through a router instead of dialled.
+fn routed(dialled: &Scenario, name: &'static str, title: &str) -> Scenario {
+    Scenario {
+        name: format!("{name}-router"),
+        title: title.to_owned(),
+        servers: Topology::ROUTED_BROKER,
+        unrouted: Some(name),
+        yardsticks: Yardsticks::ROUTED,
+        ..dialled.clone()
+    }
+}
+
+fn large(name: &str, title: &str) -> Scenario {
+    Scenario::large_batches(name, title)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,12 +171,34 @@ mod tests {
     }
 
     #[test]
-    fn the_tour_measures_for_less_than_a_minute() {
-        let slots = 4;
+    fn what_is_routed_is_there_without_a_router_as_well() {
+        let scenarios = scenarios();
+        let routed: Vec<_> = scenarios
+            .iter()
+            .filter_map(|scenario| Some((scenario, scenario.unrouted?)))
+            .collect();
+        assert_eq!(routed.len(), 3);
+        for (routed, name) in routed {
+            let dialled = scenarios.iter().find(|scenario| scenario.name == name);
+            let dialled = dialled.expect(name);
+            assert_eq!(dialled.servers.routers, 0);
+            assert_eq!(routed.servers.brokers, dialled.servers.brokers);
+            assert_eq!(routed.duration, dialled.duration);
+        }
+    }
+
+    #[test]
+    fn the_tour_measures_for_little_more_than_a_minute() {
+        let slots = |scenario: &Scenario| {
+            let yardsticks = scenario.yardsticks;
+            let twice = [true, yardsticks.has_null_broker, yardsticks.has_null_relay];
+            let twice = twice.into_iter().filter(|is_run| *is_run).count();
+            u32::try_from(2 * twice).expect("few") + u32::from(yardsticks.has_sink)
+        };
         let total: Duration = scenarios()
             .iter()
-            .map(|scenario| (scenario.warm_up + scenario.duration) * slots)
+            .map(|scenario| (scenario.warm_up + scenario.duration) * slots(scenario))
             .sum();
-        assert!(total < Duration::from_secs(60), "{total:?}");
+        assert!(total < Duration::from_secs(70), "{total:?}");
     }
 }

@@ -19,6 +19,11 @@ pub(crate) fn run(arguments: BenchArguments) -> Result<(), Failure> {
             return keylane_bench::null_broker::null_broker_main(&json)
                 .map_err(|error| Failure::because("the null broker failed", &error));
         }
+        Some(BenchCommand::NullRelay) => {
+            return keylane_bench::null_relay::null_relay_main()
+                .map_err(|error| Failure::because("the null relay failed", &error));
+        }
+        Some(BenchCommand::Scale(workload)) => options(*workload, Extent::Scale),
         Some(BenchCommand::Limit(workload)) => options(*workload, Extent::Limit),
         None => options(arguments.workload, Extent::Measure),
     };
@@ -41,10 +46,11 @@ fn options(arguments: WorkloadArguments, extent: Extent) -> BenchOptions {
         program: None,
         connect: arguments.connect,
         brokers: arguments.brokers,
-        through: match arguments.through {
+        routers: arguments.routers,
+        through: arguments.through.map(|through| match through {
             ThroughName::Broker => Through::Broker,
             ThroughName::Router => Through::Router,
-        },
+        }),
         partitions: arguments.partitions,
         producers: arguments.producers,
         readers: arguments.readers,

@@ -24,9 +24,9 @@ const MEMORY_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// The share of a load's bytes that its warm-up may use, so that some are left to be measured.
 const WARM_UP_SHARE: u64 = 4;
 
-/// Returns a producer that is ready to send.
-pub(super) async fn connect(plan: &LoadPlan) -> Result<Producer, LoadError> {
-    let client = super::connect(&plan.address).await?;
+/// Returns the producer of a stream, ready to send.
+pub(super) async fn connect(plan: &LoadPlan, stream: u32) -> Result<Producer, LoadError> {
+    let client = super::connect(plan.address(stream)).await?;
     let partitions = usize::try_from(plan.workload.partitions()).unwrap_or(1);
     let memory = plan
         .batch_size_bytes

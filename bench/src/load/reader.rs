@@ -101,7 +101,7 @@ pub async fn read_back(plan: &LoadPlan) -> Result<ReadBack, LoadError> {
 }
 
 async fn open(plan: &LoadPlan) -> Result<Reader, LoadError> {
-    let client = connect(&plan.address).await?;
+    let client = connect(plan.address(0)).await?;
     let reader = client.reader().topic(&plan.topic, StartAt::Earliest);
     Ok(reader.build().await?)
 }

@@ -12,7 +12,7 @@ use crate::workload::{KeyDistribution, KeySpace, Placement, Rows, Workload};
 
 fn plan(workload: Workload, pace: Pace, folder: &std::path::Path) -> LoadPlan {
     LoadPlan {
-        address: start_for_tests(NullMode::PageCache, folder).to_string(),
+        addresses: vec![start_for_tests(NullMode::PageCache, folder).to_string()],
         topic: "t".to_owned(),
         workload: Arc::new(workload),
         producers: 2,
@@ -103,11 +103,11 @@ fn with_every_kind_of_acknowledgement_everything_is_read() {
         let cluster = cluster.expect("starts");
         let folder = tempfile::tempdir().expect("a folder");
         let mut plan = plan(generated(), Pace::FlatOut, folder.path());
-        plan.address = cluster.address();
+        plan.addresses = vec![cluster.address()];
         plan.acks = acks;
         let runtime = runtime().expect("a runtime");
         runtime.block_on(async {
-            let client = connect(&plan.address).await.expect("answers");
+            let client = connect(plan.address(0)).await.expect("answers");
             let topic = keylane_client::NewTopic::new("t").partitions(3);
             client.admin().create_topic(topic).await.expect("created");
         });
@@ -120,7 +120,7 @@ fn with_every_kind_of_acknowledgement_everything_is_read() {
 fn a_broker_that_is_not_there_is_an_error() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut plan = plan(generated(), Pace::FlatOut, folder.path());
-    plan.address = "127.0.0.1:1".to_owned();
+    plan.addresses = vec!["127.0.0.1:1".to_owned()];
     let error = run_load(&plan, &Arc::default(), || {}, || {}).expect_err("nobody listens");
     assert!(matches!(error, LoadError::Connect(_)), "{error}");
 }

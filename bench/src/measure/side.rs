@@ -12,8 +12,8 @@ use crate::report::{LatencyMs, Side, Throughput, quotient};
 #[derive(Debug, Default)]
 pub(super) struct Slot {
     pub(super) outcome: LoadOutcome,
-    /// What the server used; `None` if it is not on this machine.
-    pub(super) server: Option<ProcessCounters>,
+    /// What the servers used, by name; none if they are not ours to ask.
+    pub(super) servers: BTreeMap<String, ProcessCounters>,
     pub(super) generator: ProcessCounters,
     pub(super) fsyncs: Option<u64>,
     pub(super) disk_flushes: Option<u64>,
@@ -31,7 +31,7 @@ pub(super) struct SideSum {
     measured: Duration,
     publish: Latencies,
     end_to_end: Latencies,
-    server: Option<ProcessCounters>,
+    servers: BTreeMap<String, ProcessCounters>,
     generator: ProcessCounters,
     fsyncs: Option<u64>,
     disk_flushes: Option<u64>,
@@ -51,8 +51,8 @@ impl SideSum {
         self.measured += outcome.measured;
         self.publish.add(&outcome.publish);
         self.end_to_end.add(&outcome.end_to_end);
-        if let Some(server) = slot.server {
-            self.server.get_or_insert_default().add(&server);
+        for (name, server) in slot.servers {
+            self.servers.entry(name).or_default().add(&server);
         }
         self.generator.add(&slot.generator);
         if let Some(fsyncs) = slot.fsyncs {
@@ -67,8 +67,8 @@ impl SideSum {
         self.first_failure = self.first_failure.take().or(outcome.first_failure);
     }
 
-    /// Returns the figures, `None` if no slot was run; the server is called `process`.
-    pub(super) fn side(self, process: &str) -> Option<Side> {
+    /// Returns the figures, `None` if no slot was run.
+    pub(super) fn side(self) -> Option<Side> {
         if self.rates.is_empty() {
             return None;
         }
@@ -77,9 +77,16 @@ impl SideSum {
             |counters: &ProcessCounters| counters.processor.as_secs_f64() / gigabytes;
         let mut processors = BTreeMap::new();
         processors.insert("generator".to_owned(), per_gigabyte(&self.generator));
-        if let Some(server) = &self.server {
-            processors.insert(process.to_owned(), per_gigabyte(server));
+        let mut all = ProcessCounters::default();
+        for (name, server) in &self.servers {
+            all.add(server);
+            processors.insert(name.clone(), per_gigabyte(server));
+            // `broker-1` and `broker-2` are together `broker`.
+            if let Some((kind, _)) = name.split_once('-') {
+                *processors.entry(kind.to_owned()).or_insert(0.0) += per_gigabyte(server);
+            }
         }
+        let all = (!self.servers.is_empty()).then_some(all);
         let has_batches = self.batches > 0;
         let has_bytes = self.bytes > 0;
         Some(Side {
@@ -90,11 +97,10 @@ impl SideSum {
                 end_to_end: (self.end_to_end.count() > 0).then(|| self.end_to_end.summary()),
             },
             cpu_seconds_per_gb: processors,
-            bytes_written_per_byte: self
-                .server
+            bytes_written_per_byte: all
                 .filter(|server| server.bytes_written > 0 && has_bytes)
                 .map(|server| quotient(server.bytes_written, self.bytes)),
-            write_calls: self.server.map(|server| server.write_calls),
+            write_calls: all.map(|servers| servers.write_calls),
             fsyncs: self.fsyncs,
             disk_flushes: self.disk_flushes,
             records_per_batch: has_batches.then(|| quotient(self.batch_records, self.batches)),
@@ -110,6 +116,12 @@ mod tests {
 
     #[test]
     fn slots_are_added_over_their_measured_time() {
+        // Only brokers write.
+        let used = |name: &str| ProcessCounters {
+            processor: Duration::from_millis(10),
+            bytes_written: if name == "broker-1" { 2_200_000 } else { 0 },
+            write_calls: 1,
+        };
         let slot = |records, millis| Slot {
             outcome: LoadOutcome {
                 records,
@@ -117,11 +129,9 @@ mod tests {
                 measured: Duration::from_millis(millis),
                 ..LoadOutcome::default()
             },
-            server: Some(ProcessCounters {
-                processor: Duration::from_millis(30),
-                bytes_written: records * 1_100,
-                write_calls: 1,
-            }),
+            servers: ["broker-1", "broker-2", "router-1"]
+                .map(|name| (name.to_owned(), used(name)))
+                .into(),
             batches: 10,
             batch_records: records,
             batch_bytes: records * 1_000,
@@ -130,13 +140,17 @@ mod tests {
         let mut sum = SideSum::default();
         sum.add(slot(1_000, 100));
         sum.add(slot(3_000, 100));
-        let side = sum.side("broker").expect("two slots");
+        let side = sum.side().expect("two slots");
         assert!((side.throughput.records_per_second - 20_000.0).abs() < 1.0);
         assert!((side.slots_megabytes_per_second[1] - 30.0).abs() < 0.01);
-        // 60 ms for 4 MB.
-        assert!((side.cpu_seconds_per_gb["broker"] - 15.0).abs() < 0.01);
+        // Two slots of 10 ms for 4 MB.
+        let cpu = &side.cpu_seconds_per_gb;
+        assert!((cpu["broker-2"] - 5.0).abs() < 0.01, "{cpu:?}");
+        assert!((cpu["broker"] - 10.0).abs() < 0.01, "{cpu:?}");
+        assert!((cpu["router"] - 5.0).abs() < 0.01, "{cpu:?}");
         assert!((side.bytes_written_per_byte.expect("told") - 1.1).abs() < 0.01);
         assert_eq!(side.records_per_batch, Some(200.0));
-        assert!(SideSum::default().side("broker").is_none());
+        assert_eq!(side.write_calls, Some(6));
+        assert!(SideSum::default().side().is_none());
     }
 }

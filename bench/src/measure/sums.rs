@@ -15,6 +15,7 @@ const GENERATOR_ROOM: f64 = 1.3;
 pub(super) struct Sums {
     pub(super) cluster: SideSum,
     pub(super) null: SideSum,
+    pub(super) relayed: SideSum,
     pub(super) sink: SideSum,
     pub(super) fdatasync: Latencies,
     pub(super) round_trip: Latencies,
@@ -24,9 +25,10 @@ pub(super) struct Sums {
 impl Sums {
     /// Returns the scenario's figures.
     pub(super) fn report(self, scenario: &Scenario) -> ScenarioReport {
-        let cluster = self.cluster.side("broker");
-        let null = self.null.side("null_broker");
-        let sink = self.sink.side("sink");
+        let cluster = self.cluster.side();
+        let null = self.null.side();
+        let relayed = self.relayed.side();
+        let sink = self.sink.side();
         let has_probes = scenario.has_probes;
         let fdatasync = has_probes.then(|| self.fdatasync.summary());
         let round_trip = has_probes.then(|| self.round_trip.summary());
@@ -46,8 +48,11 @@ impl Sums {
         let rate = |side: &Side| side.throughput.records_per_second;
         let null_rate = null.as_ref().map(rate).filter(|&rate| rate > 0.0);
         if !is_scheduled {
-            let ratio = cluster.as_ref().map(rate).zip(null_rate);
-            limit.throughput_ratio = ratio.map(|(ours, null)| ours / null);
+            let ours = cluster.as_ref().map(rate);
+            let relayed_rate = relayed.as_ref().map(rate).filter(|&rate| rate > 0.0);
+            let ratio = |(ours, limit)| ours / limit;
+            limit.throughput_ratio = ours.zip(null_rate).map(ratio);
+            limit.relayed_throughput_ratio = ours.zip(relayed_rate).map(ratio);
         }
         let ceiling = sink.as_ref().map(rate).zip(null_rate);
         limit.generator_bound = ceiling.is_some_and(|(sink, null)| sink < GENERATOR_ROOM * null);
@@ -57,6 +62,8 @@ impl Sums {
             config: scenario.config(),
             cluster,
             null_broker: null,
+            null_relay: relayed,
+            unrouted: scenario.unrouted,
             sink,
             fdatasync_ms: fdatasync,
             round_trip_ms: round_trip,

@@ -13,7 +13,7 @@ pub(super) async fn create(
     durability: Durability,
     may_omit: bool,
 ) -> Result<(), BenchError> {
-    let client = connect(&plan.address).await;
+    let client = connect(plan.address(0)).await;
     let client = client.map_err(|source| unreachable_cluster(plan, source))?;
     let admin = client.admin();
     let topic = NewTopic::new(plan.topic.clone()).partitions(plan.workload.partitions());
@@ -29,12 +29,12 @@ pub(super) async fn create(
 
 /// Deletes the topic of a plan.
 pub(super) async fn delete(plan: &LoadPlan) -> Result<(), BenchError> {
-    let client = connect(&plan.address).await;
+    let client = connect(plan.address(0)).await;
     let client = client.map_err(|source| unreachable_cluster(plan, source))?;
     client.admin().delete_topic(&plan.topic).await?;
     Ok(())
 }
 
 fn unreachable_cluster(plan: &LoadPlan, source: LoadError) -> BenchError {
-    load_error(&format!("the cluster at {}", plan.address), source)
+    load_error(&format!("the cluster at {}", plan.address(0)), source)
 }

@@ -82,6 +82,11 @@ impl Server {
         })
     }
 
+    /// Tells clients another port than its own.
+    pub(super) fn advertise(&mut self, port: u16) {
+        self.port = port;
+    }
+
     /// Makes the end of standard input end the loop. A file or a null device as input never does.
     pub(super) fn stop_with(&mut self, stdin: &Stdin) -> io::Result<()> {
         match epoll::add(

@@ -22,7 +22,7 @@ fn verdict(workload: Workload, plan: WrongPlan) -> (Verdict, Option<WrongDone>) 
     let cluster = cluster.expect("starts");
     let relay = Relay::start(&cluster.address(), plan).expect("listens");
     let load = LoadPlan {
-        address: relay.address(),
+        addresses: vec![relay.address()],
         topic: "t".to_owned(),
         workload: Arc::new(workload),
         producers: 1,
@@ -37,7 +37,9 @@ fn verdict(workload: Workload, plan: WrongPlan) -> (Verdict, Option<WrongDone>) 
     };
     let runtime = runtime().expect("a runtime");
     runtime.block_on(async {
-        let client = crate::load::connect(&load.address).await.expect("answers");
+        let client = crate::load::connect(load.address(0))
+            .await
+            .expect("answers");
         let topic = keylane_client::NewTopic::new("t").partitions(1);
         client.admin().create_topic(topic).await.expect("created");
     });

@@ -74,12 +74,8 @@ fn cells(scenario: &ScenarioReport) -> Vec<String> {
 }
 
 fn processors(ours: Option<&Side>, null: Option<&Side>) -> Option<String> {
-    let of = |side: Option<&Side>, name| {
-        let side = side?;
-        side.cpu_seconds_per_gb.get(name).copied().map(decimal)
-    };
-    let ours = of(ours, "broker");
-    let null = of(null, "null_broker");
+    let of = |side: Option<&Side>| side?.servers_cpu().map(decimal);
+    let (ours, null) = (of(ours), of(null));
     if ours.is_none() && null.is_none() {
         return None;
     }
@@ -151,6 +147,22 @@ fn write_notes(report: &Report, output: &mut dyn Write) -> io::Result<()> {
     for scenario in &report.scenarios {
         write_probes(scenario, output)?;
         write_end_to_end(scenario, output)?;
+        write_relayed(scenario, output)?;
+        write_processes(scenario, output)?;
+    }
+    for adds in &report.router_adds {
+        let mut scenarios = report.scenarios.iter();
+        let title = scenarios.find(|found| found.name == adds.scenario);
+        let title = title.map_or("", |found| &found.title);
+        let cpu = adds.cpu_seconds_per_gb.map_or_else(
+            || "an unknown amount of".to_owned(),
+            |cpu| format!("{cpu:.2}"),
+        );
+        writeln!(
+            output,
+            "{title}: the router adds {:.2} ms to p50 and {cpu} CPU s/GB; {:.2} of the throughput without it.",
+            adds.publish_p50_ms, adds.throughput_ratio
+        )?;
     }
     for offence in &report.verify.first {
         writeln!(output, "{offence}")?;
@@ -167,6 +179,48 @@ fn write_probes(scenario: &ScenarioReport, output: &mut dyn Write) -> io::Result
         output,
         "{title}: the limit of latency is a lone fdatasync, p50 / p99 {sync} ms, and a loopback round trip, {trip} ms."
     )
+}
+
+/// Says what the null broker reaches with a hop before it.
+fn write_relayed(scenario: &ScenarioReport, output: &mut dyn Write) -> io::Result<()> {
+    let Some(relayed) = &scenario.null_relay else {
+        return Ok(());
+    };
+    let ratio = scenario.limit.relayed_throughput_ratio;
+    let ratio = ratio.map_or_else(String::new, |ratio| {
+        format!(", of which this is {ratio:.2}")
+    });
+    writeln!(
+        output,
+        "{}: behind a null relay the null broker reaches {} MB/s{ratio}; p50 / p99 {} ms, CPU s/GB {}.",
+        scenario.title,
+        decimal(relayed.throughput.megabytes_per_second),
+        latency(&relayed.latency_ms.publish),
+        by_process(relayed),
+    )
+}
+
+/// Says which process took how much, if there are several.
+fn write_processes(scenario: &ScenarioReport, output: &mut dyn Write) -> io::Result<()> {
+    match &scenario.cluster {
+        Some(side) if servers(side).count() > 1 => {
+            writeln!(output, "{}: CPU s/GB {}.", scenario.title, by_process(side))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn by_process(side: &Side) -> String {
+    let parts = servers(side).map(|(name, cpu)| format!("{name} {}", decimal(cpu)));
+    parts.collect::<Vec<_>>().join(", ")
+}
+
+/// Returns the servers of a side with their processor time, without the sums.
+fn servers(side: &Side) -> impl Iterator<Item = (&str, f64)> {
+    let all = side.cpu_seconds_per_gb.iter();
+    let is_one = |name: &str| !matches!(name, "broker" | "router" | "generator");
+    all.filter(move |(name, _)| is_one(name))
+        .map(|(name, cpu)| (name.as_str(), *cpu))
 }
 
 fn write_end_to_end(scenario: &ScenarioReport, output: &mut dyn Write) -> io::Result<()> {

@@ -4,9 +4,9 @@ use super::*;
 use crate::options::BenchOptions;
 use crate::scenario::Scenario;
 
-fn side(megabytes_per_second: f64, process: &str) -> Side {
+fn side(megabytes_per_second: f64, processes: &[&str]) -> Side {
     let publish = LatencySummary {
-        p50: 0.25,
+        p50: 100.0 / megabytes_per_second,
         p99: 1.5,
         p999: 3.0,
         max: 9.0,
@@ -22,7 +22,10 @@ fn side(megabytes_per_second: f64, process: &str) -> Side {
             publish,
             end_to_end: Some(publish),
         },
-        cpu_seconds_per_gb: BTreeMap::from([(process.to_owned(), 1.25)]),
+        cpu_seconds_per_gb: processes
+            .iter()
+            .map(|name| ((*name).to_owned(), 1.25))
+            .collect(),
         records_per_batch: Some(124.0),
         ..Side::default()
     }
@@ -32,14 +35,17 @@ fn report() -> Report {
     let scenario = |name: &str| ScenarioReport {
         name: name.to_owned(),
         title: format!("the scenario <{name}>"),
-        config: Scenario::from_options(&BenchOptions::default()).config(),
-        cluster: Some(side(400.0, "broker")),
-        null_broker: Some(side(500.0, "null_broker")),
+        config: Scenario::of_options(&BenchOptions::default())[0].config(),
+        cluster: Some(side(400.0, &["broker-1", "broker"])),
+        null_broker: Some(side(500.0, &["null_broker"])),
+        null_relay: None,
+        unrouted: None,
         sink: None,
         fdatasync_ms: None,
         round_trip_ms: None,
         limit: Limit {
             throughput_ratio: Some(0.8),
+            relayed_throughput_ratio: None,
             latency_p50_ratio: Some(1.2),
             latency_p99_ratio: Some(1.4),
             latency_against: "the null broker",
@@ -50,8 +56,14 @@ fn report() -> Report {
             ..Verdict::default()
         },
     };
+    let mut routed = scenario("c");
+    routed.cluster = Some(side(200.0, &["broker-1", "broker", "router-1", "router"]));
+    routed.null_relay = Some(side(250.0, &["null_broker", "null_relay"]));
+    routed.limit.relayed_throughput_ratio = Some(0.8);
+    routed.limit.throughput_ratio = Some(0.4);
+    routed.unrouted = Some("b");
     let mut report = Report {
-        scenarios: vec![scenario("a"), scenario("b")],
+        scenarios: vec![scenario("a"), scenario("b"), routed],
         ..Report::default()
     };
     report.summarize("b", "a");
@@ -78,6 +90,13 @@ fn the_promised_names_are_in_the_json() {
         "/limit/throughput_ratio",
         "/limit/latency_p50_ratio",
         "/limit/latency_p99_ratio",
+        "/cpu_seconds_per_gb/broker-1",
+        "/scenarios/2/cluster/cpu_seconds_per_gb/router-1",
+        "/scenarios/2/null_relay/cpu_seconds_per_gb/null_relay",
+        "/scenarios/2/limit/relayed_throughput_ratio",
+        "/router_adds/0/publish_p50_ms",
+        "/router_adds/0/cpu_seconds_per_gb",
+        "/router_adds/0/throughput_ratio",
     ] {
         let value = json.pointer(path);
         assert!(
@@ -89,21 +108,39 @@ fn the_promised_names_are_in_the_json() {
 }
 
 #[test]
+fn what_a_router_adds_is_the_difference_to_the_same_without() {
+    let report = report();
+    let [adds] = &report.router_adds[..] else {
+        panic!("{:?}", report.router_adds);
+    };
+    assert_eq!(adds.scenario, "c");
+    assert!((adds.publish_p50_ms - 0.25).abs() < 1e-9, "{adds:?}");
+    assert!(
+        (adds.cpu_seconds_per_gb.expect("told") - 1.25).abs() < 1e-9,
+        "{adds:?}"
+    );
+    assert!((adds.throughput_ratio - 0.5).abs() < 1e-9, "{adds:?}");
+}
+
+#[test]
 fn the_table_is_aligned_and_ends_with_the_verdict() {
     let mut output = Vec::new();
     write_table(&report(), &mut output).expect("memory");
     let text = String::from_utf8(output).expect("text");
     let is_row = |line: &&str| line.starts_with("the scenario <") && line.contains("400,000");
     let rows: Vec<&str> = text.lines().filter(is_row).collect();
-    let places: Vec<_> = rows.iter().map(|row| row.find("0.25 / 1.50")).collect();
+    let places: Vec<_> = rows.iter().map(|row| row.find(" / 1.50")).collect();
     assert!(rows.len() == 2 && places[0] == places[1], "{text}");
     assert!(rows[0].contains("0.80*"));
+    let says = |line: &str| assert!(text.contains(line), "should say {line}\n{text}");
+    says("behind a null relay the null broker reaches 250 MB/s, of which this is 0.80");
+    says("the router adds 0.25 ms to p50 and 1.25 CPU s/GB");
     let verdict = text.lines().last().expect("a line");
     assert!(
         verdict.starts_with("PASSED: 0 lost, 0 duplicated, 0 reordered"),
         "{verdict}"
     );
-    assert!(verdict.contains("2,469,134 records"), "{verdict}");
+    assert!(verdict.contains("3,703,701 records"), "{verdict}");
 }
 
 #[test]

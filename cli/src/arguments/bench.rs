@@ -22,8 +22,12 @@ pub(crate) struct BenchArguments {
 /// The commands below `keylane bench`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchCommand {
-    /// Measure only what this machine can give: the null broker and the load generator's own ceiling
+    /// Measure only what this machine can give: the null broker, dialled and behind a hop that only copies, and the load
+    /// generator's own ceiling
     Limit(Box<WorkloadArguments>),
+    /// Measure the same workload with 1, 2 and 3 brokers, or with the numbers given to --brokers and --partitions, such
+    /// as 1,2,3
+    Scale(Box<WorkloadArguments>),
     /// Serve as the null broker; the bench starts it.
     #[command(hide = true)]
     NullBroker {
@@ -31,24 +35,30 @@ pub(crate) enum BenchCommand {
         #[arg(hide = true)]
         json: String,
     },
+    /// Serve as the null relay; the bench starts it.
+    #[command(hide = true)]
+    NullRelay,
 }
 
 /// What is sent, how, and where the results go. Without any of these, a tour of workloads is run.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct WorkloadArguments {
     /// Measure this cluster instead of starting one
-    #[arg(long, value_name = "HOST:PORT", conflicts_with = "brokers")]
+    #[arg(long, value_name = "HOST:PORT")]
     pub(crate) connect: Option<String>,
-    /// How many brokers to start; only 1 so far
+    /// How many brokers to start [default: 3]
+    #[arg(long, value_name = "N", value_delimiter = ',')]
+    pub(crate) brokers: Vec<u32>,
+    /// How many routers to start [default: 1, or none with --through broker]
     #[arg(long, value_name = "N")]
-    pub(crate) brokers: Option<u32>,
-    /// What clients dial
-    #[arg(long, value_enum, default_value_t = ThroughName::Broker)]
-    pub(crate) through: ThroughName,
-    /// Partitions of the topic [default: 1, with --input 6]
-    #[arg(long, value_name = "N")]
-    pub(crate) partitions: Option<i32>,
-    /// Producers that send at the same time [default: 2]
+    pub(crate) routers: Option<u32>,
+    /// What clients dial [default: router]
+    #[arg(long, value_enum)]
+    pub(crate) through: Option<ThroughName>,
+    /// Partitions of the topic [default: 16, with --input 6]
+    #[arg(long, value_name = "N", value_delimiter = ',')]
+    pub(crate) partitions: Vec<i32>,
+    /// Producers that send at the same time [default: 4]
     #[arg(long, value_name = "N")]
     pub(crate) producers: Option<u32>,
     /// Readers that read everything while it is produced [default: 0]; all is read back at the end anyway
@@ -109,7 +119,7 @@ fn exponent(text: &str) -> Result<f64, String> {
 pub(crate) enum ThroughName {
     /// The brokers
     Broker,
-    /// A router, which is not built yet
+    /// The routers
     Router,
 }
 

@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::support::run;
 
 /// Names that scripts may rely on.
-const NAMES: [&str; 16] = [
+const NAMES: [&str; 19] = [
     "/throughput/records_per_second",
     "/throughput/megabytes_per_second",
     "/verify/lost",
@@ -18,6 +18,9 @@ const NAMES: [&str; 16] = [
     "/latency_ms/end_to_end/p50",
     "/latency_ms/end_to_end/max",
     "/cpu_seconds_per_gb/broker",
+    "/cpu_seconds_per_gb/router",
+    "/cpu_seconds_per_gb/broker-3",
+    "/cpu_seconds_per_gb/router-1",
     "/limit/throughput_ratio",
     "/limit/latency_p50_ratio",
     "/limit/latency_p99_ratio",
@@ -48,8 +51,7 @@ fn a_short_run_is_verified_and_written_under_names_that_stay() {
         "{printed}"
     );
 
-    let report = std::fs::read_to_string(&json).expect("the report is written");
-    let report: Value = serde_json::from_str(&report).expect("JSON");
+    let report = read(&json);
     for name in NAMES {
         let value = report.pointer(name);
         assert!(
@@ -57,8 +59,90 @@ fn a_short_run_is_verified_and_written_under_names_that_stay() {
             "{name} in {report:#}"
         );
     }
+    assert_eq!(report["scenarios"][0]["config"]["brokers"], 3);
+    assert_eq!(report["scenarios"][0]["config"]["through"], "router");
     let picture = std::fs::read_to_string(&svg).expect("the picture is written");
     assert!(picture.contains("<svg"), "{picture}");
+}
+
+fn read(report: &str) -> Value {
+    let report = std::fs::read_to_string(report).expect("the report is written");
+    serde_json::from_str(&report).expect("JSON")
+}
+
+#[test]
+fn brokers_are_dialled_without_routers_and_routers_share_the_producers() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let json = folder.path().join("report.json");
+    let json = json.to_str().expect("text");
+    let cases: [(&[&str], &[&str]); 2] = [
+        (
+            &["--through", "broker", "--brokers", "2"],
+            &["broker", "broker-1", "broker-2", "generator", "null_broker"],
+        ),
+        (
+            &["--routers", "2", "--brokers", "1"],
+            &[
+                "broker",
+                "broker-1",
+                "generator",
+                "null_broker",
+                "router",
+                "router-1",
+                "router-2",
+            ],
+        ),
+    ];
+    for (flags, processes) in cases {
+        let duration = [
+            "bench",
+            "--duration",
+            "200ms",
+            "--partitions",
+            "4",
+            "--json",
+            json,
+        ];
+        let printed = run([&duration, flags].concat()).expect_success();
+        assert!(printed.contains("PASSED: 0 lost"), "{printed}");
+        let report = read(json);
+        let cpu = report["cpu_seconds_per_gb"].as_object().expect("processes");
+        assert_eq!(cpu.keys().collect::<Vec<_>>(), processes);
+        let spent = |name: &&&str| cpu[**name].as_f64().is_some_and(|seconds| seconds > 0.0);
+        assert!(processes.iter().all(|name| spent(&name)), "{cpu:?}");
+    }
+}
+
+#[test]
+fn scale_measures_each_number_of_brokers() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let json = folder.path().join("report.json");
+    let json = json.to_str().expect("text");
+    let flags = [
+        "--brokers",
+        "1,2",
+        "--partitions",
+        "4",
+        "--duration",
+        "200ms",
+    ];
+    let printed = run([&["bench", "scale", "--json", json], &flags[..]].concat());
+    let printed = printed.expect_success();
+    for line in [
+        "one broker behind a router, 4 partitions",
+        "2 brokers behind a router",
+    ] {
+        assert!(printed.contains(line), "should show {line}\n{printed}");
+    }
+    let report = read(json);
+    let names: Vec<_> = report["scenarios"]
+        .as_array()
+        .expect("scenarios")
+        .iter()
+        .collect();
+    assert_eq!(names[0]["name"], "1-brokers-4-partitions");
+    assert_eq!(names[1]["name"], "2-brokers-4-partitions");
+    assert!(names[1]["cluster"]["cpu_seconds_per_gb"]["broker-2"].is_number());
 }
 
 #[test]
@@ -67,6 +151,10 @@ fn wrong_flags_of_the_bench_are_told_together() {
         "bench",
         "--producers",
         "0",
+        "--routers",
+        "0",
+        "--brokers",
+        "1,2",
         "--input",
         "rows.csv",
         "--repeat",
@@ -75,6 +163,8 @@ fn wrong_flags_of_the_bench_are_told_together() {
     .expect_failure(
         2,
         &[
+            "--routers: clients dial either",
+            "several numbers of --brokers",
             "--producers must be",
             "--input FILE and --key COLUMN go together",
             "--repeat must be",
@@ -86,4 +176,8 @@ fn wrong_flags_of_the_bench_are_told_together() {
 fn the_limit_needs_no_broker() {
     let printed = run(["bench", "limit", "--duration", "200ms"]).expect_success();
     assert!(printed.contains("limit"), "{printed}");
+    assert!(
+        printed.contains("behind a null relay the null broker reaches"),
+        "{printed}"
+    );
 }

@@ -62,8 +62,6 @@ fn what_is_not_built_says_so() {
     for command in ["group", "top"] {
         run([command, "--some", "flag"]).expect_failure(2, &["is not built yet"]);
     }
-    run(["bench", "--through", "router", "--brokers", "3"])
-        .expect_failure(2, &["there is no router yet", "--brokers: one broker"]);
 }
 
 #[test]
