@@ -3,6 +3,7 @@
 
 mod bench;
 mod client;
+mod cluster;
 mod router;
 mod server;
 
@@ -15,6 +16,7 @@ pub(crate) use self::client::{
     AcksName, CompressionName, ConsumeArguments, OutputFormat, ProduceArguments, TopicArguments,
     TopicCommand, TopicCreateArguments,
 };
+pub(crate) use self::cluster::{ClusterArguments, ClusterCommand};
 pub(crate) use self::router::{RouterArguments, flag_of};
 pub(crate) use self::server::ServerArguments;
 use crate::failure::EXIT_CODES;
@@ -50,6 +52,8 @@ pub(crate) enum Command {
     Dev(ServerArguments),
     /// Create, list, describe and delete topics
     Topic(TopicArguments),
+    /// Show the state of a cluster
+    Cluster(ClusterArguments),
     /// Send every row of a file as a record; succeeds only if every row was acknowledged
     Produce(ProduceArguments),
     /// Read records and print them, or compare them with a file

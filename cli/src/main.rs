@@ -18,6 +18,7 @@ mod rows;
 mod server;
 mod settings;
 mod start;
+mod status;
 mod stop;
 mod topic;
 mod verify;
@@ -54,6 +55,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Router(arguments) => router::run(&arguments),
         Command::Dev(arguments) => server::run(Role::Dev, &arguments),
         Command::Topic(arguments) => topic::run(arguments),
+        Command::Cluster(arguments) => status::run(&arguments),
         Command::Produce(arguments) => produce::run(&arguments),
         Command::Consume(arguments) => consume::run(&arguments),
         Command::Bench(arguments) => bench::run(*arguments),

@@ -20,6 +20,8 @@ mod relay;
 mod router;
 #[path = "process/rows.rs"]
 mod rows;
+#[path = "process/status.rs"]
+mod status;
 #[path = "process/support.rs"]
 mod support;
 #[path = "process/topic.rs"]

@@ -138,7 +138,7 @@ pub(crate) fn flag_of(field: &str) -> String {
     format!("--{name}")
 }
 
-fn endpoint(text: &str) -> Result<Endpoint, String> {
+pub(super) fn endpoint(text: &str) -> Result<Endpoint, String> {
     let address = text.trim().rsplit_once(':').and_then(|(host, port)| {
         let host = host.trim_matches(['[', ']']).into();
         Endpoint::new(&host, port.parse().ok()?)
