@@ -88,6 +88,14 @@ class Client(abc.ABC):
         """Returns a topic's configuration."""
 
     @abc.abstractmethod
+    def create_partitions(self, topic: str, count: int) -> None:
+        """Gives a topic more partitions, `count` in all."""
+
+    @abc.abstractmethod
+    def change_configs(self, topic: str, changes: dict[str, str | None]) -> None:
+        """Changes some of a topic's configuration and leaves the rest; `None` goes back to the default."""
+
+    @abc.abstractmethod
     def read_as_group(self, topic: str) -> None:
         """Joins a consumer group and polls for a while; returns if nothing happens."""
 
@@ -194,6 +202,8 @@ def all_cases(cases: Cases, arguments: argparse.Namespace) -> None:
         "a waiting reader gets a record written later": waiting_reader,
         "describe cluster": describe_cluster,
         "describe configs": describe_configs,
+        "more partitions": more_partitions,
+        "change configs": change_configs,
         "delete topic": delete_topic,
         "existing topic is refused": existing_topic_is_refused,
         "unknown topic is refused": unknown_topic_is_refused,
@@ -202,6 +212,10 @@ def all_cases(cases: Cases, arguments: argparse.Namespace) -> None:
         "bad topic name is refused": bad_topic_name_is_refused,
         "unknown config is refused": lambda client, topic, _: config_is_refused(client, topic, {"no.such.config": "1"}),
         "bad config value is refused": lambda client, topic, _: config_is_refused(client, topic, {"segment.bytes": "many"}),
+        "fewer partitions is refused": fewer_partitions_is_refused,
+        "more partitions of an unknown topic is refused": partitions_of_unknown_topic_is_refused,
+        "unknown config change is refused": lambda client, topic, _: config_change_is_refused(client, topic, {"no.such.config": "1"}),
+        "bad config change is refused": lambda client, topic, _: config_change_is_refused(client, topic, {"segment.bytes": "many"}),
         "too large a message is refused": too_large_message_is_refused,
     }.items():
         topic = f"{prefix}-{name.replace(' ', '-')}"
@@ -320,6 +334,36 @@ def describe_configs(client: Client, topic: str, _: list[Sample]) -> None:
     assert found.get("segment.bytes") == "16777216", f"segment.bytes is {found.get('segment.bytes')}"
 
 
+def more_partitions(client: Client, topic: str, _: list[Sample]) -> None:
+    """What is there stays where it is; the new partitions are empty, and can be used at once."""
+    client.create_topic(topic, 2)
+    records = [Sample(partition, int(time.time() * 1000), b"key", b"written before") for partition in (0, 1, 1)]
+    assert client.produce(topic, records) == [0, 0, 1]
+    client.create_partitions(topic, 5)
+    wait_until(lambda: client.partition_count(topic) == 5, "the new partitions are not in the metadata")
+    ends = [client.offsets(topic, partition, "latest") for partition in range(5)]
+    assert ends == [1, 2, 0, 0, 0], f"the partitions end at {ends}"
+    record = Sample(4, int(time.time() * 1000), b"key", b"written after")
+    assert client.produce(topic, [record]) == [0]
+    assert [found.value for found in client.consume(topic, 4, 0, 1)] == [record.value]
+    assert [found.value for found in client.consume(topic, 1, 0, 2)] == [b"written before"] * 2
+
+
+def change_configs(client: Client, topic: str, _: list[Sample]) -> None:
+    """A change has its effect, leaves other settings alone, and can be taken back."""
+    client.create_topic(topic, 1, configs={"segment.bytes": "16777216"})
+    default = client.topic_config(topic)["max.message.bytes"]
+    record = Sample(0, int(time.time() * 1000), b"key", b"x" * 5000)
+    assert client.produce(topic, [record]) == [0]
+    client.change_configs(topic, {"max.message.bytes": "2000"})
+    wait_until(lambda: client.topic_config(topic)["max.message.bytes"] == "2000", "the change is not there")
+    expect_refusal(MESSAGE_TOO_LARGE, lambda: client.produce(topic, [record]))
+    client.change_configs(topic, {"max.message.bytes": None, "segment.bytes": "33554432"})
+    wait_until(lambda: client.topic_config(topic)["max.message.bytes"] == default, "the default is not back")
+    assert client.topic_config(topic)["segment.bytes"] == "33554432"
+    assert client.produce(topic, [record]) == [1]
+
+
 def delete_topic(client: Client, topic: str, _: list[Sample]) -> None:
     client.create_topic(topic, 1)
     client.produce(topic, [Sample(0, int(time.time() * 1000), b"key", b"of the first topic")])
@@ -361,6 +405,27 @@ def config_is_refused(client: Client, topic: str, configs: dict[str, str]) -> No
     key = next(iter(configs))
     assert key in (refusal.words or ""), f"the refusal does not name {key}: {refusal.words!r}"
     assert client.partition_count(topic) is None
+
+
+def fewer_partitions_is_refused(client: Client, topic: str, _: list[Sample]) -> None:
+    client.create_topic(topic, 2)
+    for count in (1, 2):
+        expect_refusal(INVALID_PARTITIONS, lambda: client.create_partitions(topic, count))
+    assert client.partition_count(topic) == 2
+
+
+def partitions_of_unknown_topic_is_refused(client: Client, topic: str, _: list[Sample]) -> None:
+    expect_refusal(UNKNOWN_TOPIC_OR_PARTITION, lambda: client.create_partitions(topic, 2))
+    assert client.partition_count(topic) is None, "asking for a topic created it"
+
+
+def config_change_is_refused(client: Client, topic: str, changes: dict[str, str]) -> None:
+    client.create_topic(topic, 1)
+    before = client.topic_config(topic)
+    refusal = expect_refusal(INVALID_CONFIG, lambda: client.change_configs(topic, changes))
+    key = next(iter(changes))
+    assert key in (refusal.words or ""), f"the refusal does not name {key}: {refusal.words!r}"
+    assert client.topic_config(topic) == before
 
 
 def too_large_message_is_refused(client: Client, topic: str, _: list[Sample]) -> None:

@@ -7,7 +7,8 @@ import time
 sys.dont_write_bytecode = True
 import confluent_kafka
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
+from confluent_kafka.admin import (AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions, NewTopic, OffsetSpec,
+                                   ResourceType)
 
 import cases
 from cases import OPERATION_TIMEOUT_SECONDS, Refused
@@ -112,6 +113,17 @@ class ConfluentKafka(cases.Client):
     def topic_config(self, topic):
         resource = ConfigResource(ResourceType.TOPIC, topic)
         return {key: entry.value for key, entry in result(self.admin.describe_configs([resource])[resource]).items()}
+
+    def create_partitions(self, topic, count):
+        result(self.admin.create_partitions([NewPartitions(topic, count)], operation_timeout=OPERATION_TIMEOUT_SECONDS)[topic])
+        cases.wait_until(lambda: self.partition_count(topic) == count, "the new partitions are not in the metadata")
+        cases.wait_until(lambda: self.leaders_serve(topic, count), "the new partitions' leaders do not serve")
+
+    def change_configs(self, topic, changes):
+        wish = [ConfigEntry(key, value, incremental_operation=AlterConfigOpType.DELETE if value is None else AlterConfigOpType.SET)
+                for key, value in changes.items()]
+        resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=wish)
+        result(self.admin.incremental_alter_configs([resource])[resource])
 
     def read_as_group(self, topic):
         consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": "unserved"})

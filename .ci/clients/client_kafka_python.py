@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Drives kafka-python, the client written in Python alone, through the cases of cases.py."""
 
+import re
 import sys
 import time
 
@@ -8,7 +9,7 @@ sys.dont_write_bytecode = True
 import kafka
 import kafka.errors
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.admin import ConfigResource, ConfigResourceType, OffsetSpec
+from kafka.admin import AlterConfigOp, ConfigResource, ConfigResourceType, OffsetSpec
 
 import cases
 from cases import OPERATION_TIMEOUT_SECONDS, Refused
@@ -95,6 +96,20 @@ class KafkaPython(cases.Client):
     def topic_config(self, topic):
         found = self.admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)], config_filter="all")
         return {key: entry["value"] for key, entry in found["topic"][topic].items()}
+
+    def create_partitions(self, topic, count):
+        answer = self.admin.create_partitions({topic: count}, timeout_ms=TIMEOUT_MS, raise_errors=False)
+        refuse_on_error({"error_code": answer.results[0].error_code, "error_message": answer.results[0].error_message})
+
+    def change_configs(self, topic, changes):
+        wish = {key: (AlterConfigOp.DELETE if value is None else AlterConfigOp.SET, value) for key, value in changes.items()}
+        # The client would itself refuse keys that the topic does not show.
+        found = self.admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, wish)], raise_on_unknown=False, incremental=True)
+        outcome = found["topic"][topic]
+        if outcome != "OK":
+            code = re.match(r"\[Error (\d+)\]", outcome)
+            assert code, f"neither done nor refused: {outcome}"
+            raise Refused(int(code.group(1)), outcome)
 
     def read_as_group(self, topic):
         consumer = KafkaConsumer(topic, bootstrap_servers=self.bootstrap, group_id="unserved")

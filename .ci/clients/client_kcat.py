@@ -30,7 +30,8 @@ class Kcat(cases.Client):
     name, sample_file = "kcat", "kcat.tsv"
     version = re.search(r"Version (\S+)", subprocess.run(["kcat", "-V"], capture_output=True, text=True).stdout).group(1)
     cannot = frozenset({
-        "describe configs", "existing topic is refused", "unknown topic is refused", "replication factor 3 is refused in words",
+        "describe configs", "change configs", "fewer partitions is refused", "more partitions of an unknown topic is refused",
+        "unknown config change is refused", "bad config change is refused", "existing topic is refused", "unknown topic is refused", "replication factor 3 is refused in words",
         "no partitions is refused", "bad topic name is refused", "unknown config is refused", "bad config value is refused",
         "config without effect is refused", "transaction is refused",
     })
@@ -87,6 +88,12 @@ class Kcat(cases.Client):
         return [broker["name"] for broker in json.loads(self.kcat("-L", "-J"))["brokers"]]
 
     def topic_config(self, topic):
+        raise NotImplementedError
+
+    def create_partitions(self, topic, count):
+        self.admin_client.create_partitions(topic, count)
+
+    def change_configs(self, topic, changes):
         raise NotImplementedError
 
     def read_as_group(self, topic):

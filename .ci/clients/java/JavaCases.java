@@ -5,6 +5,7 @@ import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Optional;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.Executors;
@@ -118,6 +119,8 @@ public final class JavaCases {
             check(!client.clusterId().isEmpty(), "the cluster has no id");
         });
         cases.put("describe configs", this::describeConfigs);
+        cases.put("more partitions", this::morePartitions);
+        cases.put("change configs", this::changeConfigs);
         cases.put("delete topic", this::deleteTopic);
         cases.put("existing topic is refused", topic -> {
             client.createTopic(topic, 1);
@@ -139,6 +142,19 @@ public final class JavaCases {
         });
         cases.put("unknown config is refused", topic -> configIsRefused(topic, "no.such.config", "1"));
         cases.put("bad config value is refused", topic -> configIsRefused(topic, "segment.bytes", "many"));
+        cases.put("fewer partitions is refused", topic -> {
+            client.createTopic(topic, 2);
+            for (int count : List.of(1, 2, 0, -1)) {
+                refused(InvalidPartitionsException.class, () -> client.createPartitions(topic, count));
+            }
+            check(client.partitionCount(topic).equals(Optional.of(2)), "it has other partitions");
+        });
+        cases.put("more partitions of an unknown topic is refused", topic -> {
+            refused(UnknownTopicOrPartitionException.class, () -> client.createPartitions(topic, 2));
+            check(client.partitionCount(topic).isEmpty(), "asking for a topic created it");
+        });
+        cases.put("unknown config change is refused", topic -> configChangeIsRefused(topic, "no.such.config", "1"));
+        cases.put("bad config change is refused", topic -> configChangeIsRefused(topic, "segment.bytes", "many"));
         if (keylane) {
             // What Kafka has and Keylane has not must be refused at once: a client that retries waits for ever.
             cases.put("config without effect is refused", topic -> configIsRefused(topic, "cleanup.policy", "compact"));
@@ -255,6 +271,35 @@ public final class JavaCases {
         check("16777216".equals(found), "segment.bytes is " + found);
     }
 
+    private void morePartitions(String topic) throws Exception {
+        client.createTopic(topic, 2);
+        var before = List.of(record(0, "written before"), record(1, "written before"), record(1, "written before"));
+        check(client.produce(topic, before, PLAIN).equals(List.of(0L, 0L, 1L)), "the first partitions are not empty");
+        client.createPartitions(topic, 5);
+        JavaClient.waitUntil(() -> client.partitionCount(topic).equals(Optional.of(5)), "the new partitions are not in the metadata");
+        var ends = IntStream.range(0, 5).mapToObj(partition -> client.latest(topic, partition)).toList();
+        check(ends.equals(List.of(1L, 2L, 0L, 0L, 0L)), "the partitions end at " + ends);
+        var after = List.of(record(4, "written after"));
+        check(client.produce(topic, after, PLAIN).equals(List.of(0L)), "a new partition is not empty");
+        Sample.compare(after, client.consume(topic, 4, 0, 1), "the new partition");
+        Sample.compare(before.subList(1, 3), client.consume(topic, 1, 0, 2), "the old partition");
+    }
+
+    private void changeConfigs(String topic) throws Exception {
+        client.createTopic(topic, 1, 1, Map.of("segment.bytes", "16777216"));
+        String key = "max.message.bytes";
+        String standard = client.topicConfig(topic, key);
+        var record = record(0, "x".repeat(5000));
+        check(client.produce(topic, List.of(record), PLAIN).equals(List.of(0L)), "a new partition is not empty");
+        client.changeConfig(topic, key, "2000");
+        JavaClient.waitUntil(() -> "2000".equals(client.topicConfig(topic, key)), "the change is not there");
+        refused(RecordTooLargeException.class, () -> client.produce(topic, List.of(record), PLAIN));
+        client.changeConfig(topic, key, null);
+        JavaClient.waitUntil(() -> standard.equals(client.topicConfig(topic, key)), "the default is not back");
+        check("16777216".equals(client.topicConfig(topic, "segment.bytes")), "another setting has changed");
+        check(client.produce(topic, List.of(record), PLAIN).equals(List.of(1L)), "the record has another place");
+    }
+
     private void deleteTopic(String topic) throws Exception {
         client.createTopic(topic, 1);
         client.produce(topic, List.of(record(0, "of the first topic")), PLAIN);
@@ -268,6 +313,14 @@ public final class JavaCases {
         var refusal = refused(InvalidConfigurationException.class, () -> client.createTopic(topic, 1, 1, Map.of(key, value)));
         check(refusal.getMessage().contains(key), "the refusal does not name " + key + ": " + refusal.getMessage());
         check(client.partitionCount(topic).isEmpty(), "the topic was created all the same");
+    }
+
+    private void configChangeIsRefused(String topic, String key, String value) throws Exception {
+        client.createTopic(topic, 1);
+        String before = client.topicConfig(topic, key);
+        var refusal = refused(InvalidConfigurationException.class, () -> client.changeConfig(topic, key, value));
+        check(refusal.getMessage().contains(key), "the refusal does not name " + key + ": " + refusal.getMessage());
+        check(Objects.equals(before, client.topicConfig(topic, key)), "it was changed all the same");
     }
 
     private void tooLargeMessageIsRefused(String topic) throws Exception {

@@ -11,6 +11,9 @@ import java.util.concurrent.Future;
 import java.util.concurrent.TimeUnit;
 import java.util.stream.IntStream;
 import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.admin.AlterConfigOp;
+import org.apache.kafka.clients.admin.ConfigEntry;
+import org.apache.kafka.clients.admin.NewPartitions;
 import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.consumer.Consumer;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
@@ -138,6 +141,18 @@ final class JavaClient implements AutoCloseable {
         var resource = new ConfigResource(ConfigResource.Type.TOPIC, topic);
         var entry = done(admin.describeConfigs(List.of(resource)).all()).get(resource).get(key);
         return entry == null ? null : entry.value();
+    }
+
+    /** Gives a topic more partitions, so many in all. */
+    void createPartitions(String topic, int count) throws Exception {
+        done(admin.createPartitions(Map.of(topic, NewPartitions.increaseTo(count))).all());
+    }
+
+    /** Changes a key of a topic's configuration and leaves the rest; null goes back to the default. */
+    void changeConfig(String topic, String key, String value) throws Exception {
+        var operation = value == null ? AlterConfigOp.OpType.DELETE : AlterConfigOp.OpType.SET;
+        var change = new AlterConfigOp(new ConfigEntry(key, value), operation);
+        done(admin.incrementalAlterConfigs(Map.of(new ConfigResource(ConfigResource.Type.TOPIC, topic), List.of(change))).all());
     }
 
     /** Joins a consumer group and polls for a while; returns if nothing happens. */
