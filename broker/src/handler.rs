@@ -13,6 +13,7 @@ pub(crate) mod init_producer_id;
 pub(crate) mod list_offsets;
 pub(crate) mod metadata;
 pub(crate) mod offset_for_leader_epoch;
+pub(crate) mod on_demand;
 pub(crate) mod produce;
 pub(crate) mod topic_changes;
 

@@ -78,10 +78,10 @@ pub(crate) struct NotBuilt {
 /// How client commands reach a cluster.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ConnectArguments {
-    /// A router of the cluster, or a broker
+    /// Routers of the cluster, or brokers of it, with commas between them: one that answers is enough
     #[arg(
         long,
-        value_name = "HOST:PORT",
+        value_name = "HOST:PORT,…",
         env = "KEYLANE_CONNECT",
         hide_env_values = true,
         default_value = "127.0.0.1:9092"

@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 pub(crate) use follow::Follower;
 
 use crate::limits::{CONTROLLER_ASKS_WAITING_MAX, PAUSE_FIRST, UNKNOWN_TOPIC_WAIT};
-use crate::plan::topics::Unanswered;
+use crate::plan::for_controller::Unanswered;
 
 /// The metadata as far as this router knows it.
 #[derive(Clone, Debug, Default)]
@@ -37,6 +37,15 @@ impl Known {
     pub(crate) fn is_founded(&self) -> bool {
         self.image.cluster_id().is_some()
     }
+}
+
+/// What the leading controller has answered for a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Forwarded {
+    /// The body of the answer.
+    pub(crate) body: Bytes,
+    /// The index of the metadata that has what the answer tells of.
+    pub(crate) index: i64,
 }
 
 /// A question for the leading controller.
@@ -103,7 +112,7 @@ impl Controllers {
         (api, version, body): (ApiKey, i16, Bytes),
         client: &ForwardedFor,
         deadline: Instant,
-    ) -> Result<Bytes, Unanswered> {
+    ) -> Result<Forwarded, Unanswered> {
         let request = ForwardRequest {
             api_key: api.code(),
             api_version: version,
@@ -115,7 +124,9 @@ impl Controllers {
         loop {
             match self.ask(&request, deadline).await {
                 Ok(answer) if answer.error_code.is_none() => {
-                    return answer.body.ok_or(Unanswered::Sent);
+                    let index = answer.index;
+                    let forwarded = |body| Forwarded { body, index };
+                    return answer.body.map(forwarded).ok_or(Unanswered::Sent);
                 }
                 // It was not looked at.
                 Ok(answer) if answer.error_code == ErrorCode::NotController => {}

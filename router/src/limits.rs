@@ -30,11 +30,16 @@ pub const FETCH_WAIT_MAX: Duration = Duration::from_secs(60);
 /// The most record bytes that a connection's Fetch asks for, whatever the client does.
 pub const FETCH_BYTES_MAX: usize = 4 << 20;
 
-/// How long it is believed that a topic does not exist, once a controller has said so.
+/// How long it is believed that a topic does not exist, or that the cluster creates none on demand, once a controller has
+/// said so.
 pub const UNKNOWN_TOPIC_BELIEVED: Duration = Duration::from_secs(1);
 
 /// How long a request waits to hear whether a topic exists: a router cut off from controllers serves on.
 pub const UNKNOWN_TOPIC_WAIT: Duration = Duration::from_secs(1);
+
+/// How long a client that asks for a topic to be created on demand waits for it: an election among the controllers is
+/// over by then. It is told to ask again after that.
+pub const CREATION_WAIT: Duration = Duration::from_secs(10);
 
 /// The most topics of which it is remembered that they do not exist; beyond it the ones asked for first are forgotten.
 pub const UNKNOWN_TOPICS_MAX: usize = 10_000;

@@ -6,17 +6,17 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 
-use bytes::Bytes;
 use keylane_protocol::identifiers::BrokerId;
 use keylane_protocol::link::Fate;
 use keylane_protocol::link::append::Outcome;
 use keylane_protocol::link::lane::Answer;
 use tokio::sync::Notify;
 
+use crate::control::Forwarded;
 use crate::fetching::PartId;
 use crate::lookups::Missing;
 use crate::plan::Place;
-use crate::plan::topics::Unanswered;
+use crate::plan::for_controller::Unanswered;
 use crate::producing::RequestId;
 
 /// What a session asks of a broker.
@@ -44,7 +44,7 @@ pub(crate) enum Event {
     /// Partitions do not exist.
     Unknown(Rc<BTreeSet<Missing>>),
     /// A controller has answered what was passed on to it, or has not.
-    Forwarded(RequestId, Result<Bytes, Unanswered>),
+    Forwarded(RequestId, Result<Forwarded, Unanswered>),
 }
 
 /// The events of one session.

@@ -2,16 +2,20 @@
 //!
 //! Pure functions over the cluster's image, one file per API. Wire codes appear here and in [`crate::merge`] only.
 
+pub mod alter_configs;
 pub mod api_versions;
+pub mod create_partitions;
+pub mod create_topics;
+pub mod delete_topics;
 pub mod describe_cluster;
 pub mod describe_configs;
 pub mod fetch;
 pub mod find_coordinator;
+pub mod for_controller;
 pub mod init_producer_id;
 pub mod list_offsets;
 pub mod metadata;
 pub mod produce;
-pub mod topics;
 
 /// A request that names so much that its answer would be much larger than itself; its connection is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

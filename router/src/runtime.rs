@@ -1,15 +1,17 @@
 //! What the sessions of one runtime share: the routing, the links, what is being looked up. All on one thread.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant as StdInstant;
 
 use keylane_protocol::cluster::ClusterImage;
 use keylane_protocol::identifiers::BrokerId;
 use tokio::time::Instant;
 
 use crate::control::Known;
+use crate::limits::UNKNOWN_TOPIC_BELIEVED;
 use crate::link::{Link, Uplink};
 use crate::lookups::{LookUp, Lookups, Missing};
 use crate::mailbox::{Event, Mailbox};
@@ -22,6 +24,10 @@ pub(crate) struct Runtime {
     pub(crate) routing: RefCell<Routing>,
     links: RefCell<BTreeMap<BrokerId, Rc<Link>>>,
     lookups: RefCell<Lookups>,
+    /// The index of the metadata that the routing has.
+    index: Cell<i64>,
+    /// When the controllers last said that the cluster creates no topics on demand.
+    creation_refused: Cell<Option<StdInstant>>,
     /// The mailboxes of living sessions.
     sessions: RefCell<BTreeMap<u64, Rc<Mailbox>>>,
 }
@@ -34,6 +40,8 @@ impl Runtime {
             routing: RefCell::new(routing),
             links: RefCell::default(),
             lookups: RefCell::default(),
+            index: Cell::new(0),
+            creation_refused: Cell::new(None),
             sessions: RefCell::default(),
         })
     }
@@ -44,6 +52,7 @@ impl Runtime {
         known.mark_changed();
         while known.changed().await.is_ok() {
             let newest: Known = known.borrow_and_update().clone();
+            self.index.set(newest.index);
             self.on_image(newest.image);
         }
     }
@@ -73,6 +82,22 @@ impl Runtime {
         routing.on_image(image, now);
         drop((links, routing));
         self.tell_routing();
+    }
+
+    /// Tells whether the routing has what the metadata had at an index.
+    pub(crate) fn has_reached(&self, index: i64) -> bool {
+        self.index.get() >= index
+    }
+
+    /// Tells whether the controllers are to be asked to create a topic: not if they have just refused it.
+    pub(crate) fn may_create(&self, now: StdInstant) -> bool {
+        let refused = self.creation_refused.get();
+        refused.is_none_or(|refused| now >= refused + UNKNOWN_TOPIC_BELIEVED)
+    }
+
+    /// Notes that the cluster creates no topics on demand.
+    pub(crate) fn on_creation_refused(&self, now: StdInstant) {
+        self.creation_refused.set(Some(now));
     }
 
     /// Notes that a link has come up.

@@ -7,6 +7,7 @@
 mod answered;
 mod asking;
 mod begin;
+mod changes;
 mod configs;
 mod fetch;
 mod lanes;
@@ -16,7 +17,6 @@ mod producer_id;
 mod queue;
 mod run;
 mod socket;
-mod topics;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -100,7 +100,7 @@ enum Current {
     Metadata(Box<metadata::Underway>),
     ProducerId(Box<producer_id::Underway>),
     Configs(Box<configs::Underway>),
-    Topics(Box<topics::Underway>),
+    Change(Box<changes::Underway>),
 }
 
 /// A client's connection.
@@ -118,8 +118,8 @@ struct Session {
     current: Current,
     /// Why the connection ends once what came before is answered.
     refused: Option<ConnectionError>,
-    /// The request after which the topics are other ones: nothing is read before it is answered.
-    changes_topics: Option<RequestId>,
+    /// The request after which the cluster is another one: nothing is read before it is answered.
+    change: Option<RequestId>,
 }
 
 /// Serves a connection to its end.
@@ -171,7 +171,7 @@ impl Session {
             fetches: Fetches::new(holding),
             current: Current::Nothing,
             refused: None,
-            changes_topics: None,
+            change: None,
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use keylane_protocol::cluster::{
     BrokerFenceChanged, BrokerRegistered, ClusterFounded, ClusterImage, MetadataRecord,
-    PartitionChanged, RouterRegistered, TopicCreated, TopicDeleted,
+    PartitionChanged, RouterRegistered, TopicCreated,
 };
 use keylane_protocol::identifiers::{BrokerId, ClusterId, FolderId, PartitionIndex, TopicId};
 use keylane_protocol::offset::PartitionEpoch;
@@ -122,12 +122,6 @@ impl Cluster {
             change.leader_epoch.0 += 1;
         }
         self.apply(change);
-    }
-
-    /// Deletes a topic.
-    pub(crate) fn delete(&mut self, name: &str) {
-        let topic_id = self.id_of(name);
-        self.apply(TopicDeleted { topic_id });
     }
 
     /// Returns a topic's id.

@@ -160,6 +160,30 @@ fn a_broker_that_starts_again_is_waited_for() {
 }
 
 #[test]
+fn a_client_that_knows_two_routers_goes_on_when_one_is_killed() {
+    let broker = TestBroker::start();
+    // Each tells clients of itself alone, so that the other is known by the client's configuration only.
+    let [first, second] = [(); 2].map(|()| router(&broker, |_| {}));
+    let both = format!("{},{}", first.address(), second.address());
+    runtime().block_on(async {
+        let client = Client::connect(both).await.expect("one answers");
+        create(&client).await;
+        let producer = client.producer().build().await.expect("a producer");
+        let mut reader = reader(&client).await;
+        send(&producer, 0..100).await;
+        read(&mut reader, 0..100).await;
+        tokio::task::spawn_blocking(move || first.stop())
+            .await
+            .expect("it ends");
+        send(&producer, 100..200).await;
+        read(&mut reader, 100..200).await;
+        let listed = client.admin().describe_topic(TOPIC).await;
+        listed.expect("the other router answers");
+    });
+    second.stop();
+}
+
+#[test]
 fn a_router_that_starts_again_is_found_again() {
     let broker = TestBroker::start();
     let first = router(&broker, |_| {});

@@ -26,7 +26,7 @@ use super::fetch::Parking;
 use super::topic_changes::Asker;
 use super::{
     alter_configs, api_versions, cluster, create_partitions, describe_configs, fetch,
-    find_coordinator, init_producer_id, list_offsets, metadata, offset_for_leader_epoch,
+    find_coordinator, init_producer_id, list_offsets, metadata, offset_for_leader_epoch, on_demand,
     topic_changes,
 };
 use crate::connection::Held;
@@ -97,10 +97,10 @@ impl Exchange<'_> {
             ApiKey::Metadata => {
                 let request: MetadataRequest = self.decode(body)?;
                 check_items(request.topics.as_ref().map_or(0, Vec::len))?;
-                let failed = topic_changes::create_missing(broker, &self.asker, &request).await;
+                let failed = on_demand::create_missing(broker, &self.asker, &request).await;
                 let image = broker.topics.load();
                 let mut response = metadata::answer(&request, self.version, &identity(), &image);
-                topic_changes::mark_failed(&mut response, &failed);
+                on_demand::mark_failed(&mut response, &failed);
                 self.answer(&response)
             }
             ApiKey::ListOffsets => {

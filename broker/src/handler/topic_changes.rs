@@ -1,4 +1,4 @@
-//! CreateTopics, DeleteTopics, and the topics that Metadata creates on the way.
+//! CreateTopics and DeleteTopics.
 //!
 //! A broker passes such requests on to the leading controller ([`forward`]), and answers when its own view has what they
 //! changed. There ([`forwarded`]) requests become what the controller is asked, and its answers codes and words.
@@ -18,12 +18,11 @@ use keylane_protocol::message::create_topics::{
 use keylane_protocol::message::delete_topics::{
     DeletableTopicResult, DeleteTopicState, DeleteTopicsRequest, DeleteTopicsResponse,
 };
-use keylane_protocol::message::metadata::{MetadataRequest, MetadataResponse};
 use keylane_protocol::message::{Message, Request};
 use keylane_protocol::primitive::{DecodeError, Decoder, Encoder};
 
 use super::{
-    alter_configs, controller_calls, create_partitions, describe_configs, metadata, words,
+    alter_configs, controller_calls, create_partitions, describe_configs, on_demand, words,
 };
 use crate::config::BrokerConfig;
 use crate::controller::core::{Answer, Ask, AskError, TopicToDelete};
@@ -31,9 +30,6 @@ use crate::controller::new_topic::{CreateTopicError, NewTopic};
 use crate::controller::service::ControllerHandle;
 use crate::server::BrokerState;
 use crate::topics::Topic;
-
-/// The version in which topics are created that Metadata asks for.
-const CREATE_VERSION: i16 = 7;
 
 /// What is said where no controller answers.
 pub(super) const NO_CONTROLLER: ByteString =
@@ -177,6 +173,13 @@ pub(crate) async fn forwarded(
             let request = Message::decode(&mut decoder, version)?;
             body(&alter_configs::alter(controller, request).await, version)
         }
+        Some(ApiKey::Metadata) => {
+            let request = Message::decode(&mut decoder, version)?;
+            body(
+                &on_demand::create(controller, config, &request).await,
+                version,
+            )
+        }
         _ => {
             return Ok(ForwardAnswer {
                 error_code: ErrorCode::UnsupportedVersion,
@@ -230,7 +233,8 @@ fn twice(name: ByteString) -> CreatableTopicResult {
     }
 }
 
-async fn create_one(
+/// Creates a topic, or checks whether it could be created.
+pub(super) async fn create_one(
     controller: &ControllerHandle,
     config: &BrokerConfig,
     asked: CreatableTopic,
@@ -390,53 +394,5 @@ async fn delete_one(
         topic_id: asked.topic_id,
         error_code: controller_calls::code(&error),
         error_message: Some(words(error.to_string())),
-    }
-}
-
-/// Creates the topics that a Metadata request asks for and the configuration permits; returns those that could not be.
-pub(crate) async fn create_missing(
-    broker: &BrokerState,
-    asker: &Asker,
-    request: &MetadataRequest,
-) -> BTreeMap<String, ErrorCode> {
-    let mut failed = BTreeMap::new();
-    if !broker.config.auto_create_topics {
-        return failed;
-    }
-    let names = metadata::to_create(request, &broker.topics.load());
-    if names.is_empty() {
-        return failed;
-    }
-    let topic = |name: &String| CreatableTopic {
-        name: ByteString::from(name.as_str()),
-        num_partitions: -1,
-        replication_factor: -1,
-        ..CreatableTopic::default()
-    };
-    let create = CreateTopicsRequest {
-        topics: names.iter().map(topic).collect(),
-        ..CreateTopicsRequest::default()
-    };
-    match forward(broker, asker, &create, CREATE_VERSION).await {
-        Ok(created) => failed.extend(created.topics.into_iter().filter_map(|topic| {
-            // Another client may have been faster.
-            let is_there = matches!(
-                topic.error_code,
-                ErrorCode::None | ErrorCode::TopicAlreadyExists
-            );
-            (!is_there).then(|| (topic.name.to_string(), topic.error_code))
-        })),
-        Err(error) => failed.extend(names.into_iter().map(|name| (name, error))),
-    }
-    failed
-}
-
-/// Says in an answer why topics could not be created.
-pub(crate) fn mark_failed(response: &mut MetadataResponse, failed: &BTreeMap<String, ErrorCode>) {
-    for topic in &mut response.topics {
-        let error = topic.name.as_deref().and_then(|name| failed.get(name));
-        if let Some(error) = error.filter(|_| !topic.error_code.is_none()) {
-            topic.error_code = *error;
-        }
     }
 }

@@ -61,6 +61,13 @@ impl Cluster {
         command.args(["router", "--listen", &address, "--advertise", &address]);
         Server::start(command.args(["--brokers", &self.internal.join(",")]))
     }
+
+    /// Starts a router that names itself alone, as whoever dials it does.
+    fn lonely_router(&self) -> Server {
+        let mut command = keylane();
+        command.args(["router", "--listen", "127.0.0.1:0"]);
+        Server::start(command.args(["--brokers", &self.internal.join(",")]))
+    }
 }
 
 #[test]
@@ -73,7 +80,7 @@ fn flights_survive_the_death_of_a_router_and_of_a_broker() {
     first
         .run(["topic", "create", "flights", "--partitions", &partitions])
         .expect_success();
-    let producer = spawn_producer(&first);
+    let producer = spawn_producer(first.address());
     until_stored(&cluster, ROWS * 3 / 10, &producer);
     first.kill();
     until_stored(&cluster, ROWS * 6 / 10, &producer);
@@ -82,9 +89,7 @@ fn flights_survive_the_death_of_a_router_and_of_a_broker() {
     let expected = format!("{ROWS} rows read, {ROWS} acknowledged, {PARTITIONS} partitions");
     assert!(sent.starts_with(&expected), "{sent}");
 
-    // Routers do not pass this on yet.
-    cluster
-        .at(2)
+    second
         .run(["topic", "add-partitions", "flights", "--partitions", "9"])
         .expect_success();
     check_spread(&cluster);
@@ -94,6 +99,36 @@ fn flights_survive_the_death_of_a_router_and_of_a_broker() {
         .expect_success();
     let expected =
         format!("{ROWS} of {ROWS} rows found, 0 missing, 0 doubled, 0 out of order, 0 foreign");
+    assert!(verified.contains(&expected), "{verified}");
+    second.stop();
+    for broker in cluster.brokers.into_iter().flatten() {
+        broker.stop();
+    }
+}
+
+#[test]
+fn a_command_given_two_routers_goes_on_when_one_is_killed() {
+    let cluster = Cluster::start();
+    let [first, second] = [cluster.lonely_router(), cluster.lonely_router()];
+    let both = format!("{},{}", first.address(), second.address());
+    let partitions = PARTITIONS.to_string();
+    first
+        .run(["topic", "create", "flights", "--partitions", &partitions])
+        .expect_success();
+    let producer = spawn_producer(&both);
+    until_stored(&cluster, ROWS / 2, &producer);
+    first.kill();
+    let sent = producer.join().expect("the thread ends").expect_success();
+    let expected = format!("{ROWS} rows read, {ROWS} acknowledged, {PARTITIONS} partitions");
+    assert!(sent.starts_with(&expected), "{sent}");
+    // The first of the two is dead from the beginning here.
+    let mut command = keylane();
+    command
+        .args(["consume", "flights", "--verify-against", FLIGHTS])
+        .args(["--key", "tailnum"])
+        .env("KEYLANE_CONNECT", &both);
+    let verified = run_command(&mut command, &[]).expect_success();
+    let expected = format!("{ROWS} of {ROWS} rows found, 0 missing, 0 doubled, 0 out of order");
     assert!(verified.contains(&expected), "{verified}");
     second.stop();
     for broker in cluster.brokers.into_iter().flatten() {
@@ -118,7 +153,7 @@ fn until_known(router: &Server, routers: i32) {
     }
 }
 
-fn spawn_producer(server: &Server) -> std::thread::JoinHandle<Finished> {
+fn spawn_producer(connect: &str) -> std::thread::JoinHandle<Finished> {
     assert!(
         Path::new(FLIGHTS).exists(),
         "{FLIGHTS} belongs to the repository"
@@ -127,7 +162,7 @@ fn spawn_producer(server: &Server) -> std::thread::JoinHandle<Finished> {
     command
         .args(["produce", "flights", FLIGHTS, "--key", "tailnum"])
         .args(["--rate", ROWS_PER_SECOND, "--batch-size", "16KiB"])
-        .args(["--connect", server.address()])
+        .args(["--connect", connect])
         .stdin(Stdio::null());
     std::thread::spawn(move || run_command(&mut command, &[]))
 }

@@ -12,7 +12,7 @@ use keylane_protocol::message::api_versions::{
 const VERSION_WITH_SOFTWARE: i16 = 3;
 
 /// The APIs that a router plans and merges.
-const OFFERED: [ApiKey; 11] = [
+const OFFERED: [ApiKey; 13] = [
     ApiKey::Produce,
     ApiKey::Fetch,
     ApiKey::ListOffsets,
@@ -23,6 +23,8 @@ const OFFERED: [ApiKey; 11] = [
     ApiKey::DeleteTopics,
     ApiKey::InitProducerId,
     ApiKey::DescribeConfigs,
+    ApiKey::CreatePartitions,
+    ApiKey::IncrementalAlterConfigs,
     ApiKey::DescribeCluster,
 ];
 

@@ -5,6 +5,8 @@
 //! without leader is told with the same leader and its last epoch: a router holds requests for it, and a client that
 //! saw leaders come and go would move off. What no living broker keeps stands among the offline replicas.
 
+use std::collections::BTreeMap;
+
 use ahash::AHashSet;
 use bytestring::ByteString;
 use keylane_protocol::cluster::{ClusterImage, PartitionImage, TopicImage};
@@ -16,6 +18,7 @@ use keylane_protocol::message::metadata::{
 };
 
 use crate::advertise::{Advertised, Node};
+use crate::plan::for_controller::{ForController, Unanswered};
 use crate::routing::TopicKey;
 
 /// Returns the topics that are asked for and not in the image, each once: to be looked up at the controller, and to be
@@ -37,6 +40,101 @@ pub fn missing(request: &MetadataRequest, image: &ClusterImage) -> Vec<TopicKey>
     missing.sort_unstable();
     missing.dedup();
     missing
+}
+
+/// Returns the request by which the controllers are to create what is asked for by name, may be created, and is not in
+/// the image; `None` if there is nothing such. They know whether the cluster permits it.
+#[must_use]
+pub fn to_create(request: &MetadataRequest, image: &ClusterImage) -> Option<MetadataRequest> {
+    if !request.allow_auto_topic_creation {
+        return None;
+    }
+    let topics: Vec<MetadataRequestTopic> = missing(request, image)
+        .into_iter()
+        .filter_map(|topic| match topic {
+            TopicKey::Name(name) => Some(MetadataRequestTopic {
+                name: Some(name),
+                ..MetadataRequestTopic::default()
+            }),
+            TopicKey::Id(_) => None,
+        })
+        .collect();
+    (!topics.is_empty()).then(|| MetadataRequest {
+        topics: Some(topics),
+        allow_auto_topic_creation: true,
+        ..MetadataRequest::default()
+    })
+}
+
+impl ForController for MetadataRequest {
+    const VERSION: i16 = 12;
+
+    fn items(&self) -> usize {
+        self.topics.as_ref().map_or(0, Vec::len)
+    }
+
+    fn timeout_ms(&self) -> Option<i32> {
+        None
+    }
+
+    fn unanswered(&self, _: Unanswered) -> MetadataResponse {
+        let topics = self.topics.iter().flatten();
+        let topic = |topic: &MetadataRequestTopic| {
+            not_told(
+                topic.name.clone(),
+                topic.topic_id,
+                ErrorCode::LeaderNotAvailable,
+            )
+        };
+        MetadataResponse {
+            topics: topics.map(topic).collect(),
+            ..MetadataResponse::default()
+        }
+    }
+}
+
+/// Returns which topics of [`to_create`] could not be created, by what the controller says.
+#[must_use]
+pub fn failed(
+    wanted: &MetadataRequest,
+    response: &MetadataResponse,
+) -> BTreeMap<ByteString, ErrorCode> {
+    let told = response.topics.iter();
+    let told: BTreeMap<&ByteString, ErrorCode> = told
+        .filter_map(|topic| Some((topic.name.as_ref()?, topic.error_code)))
+        .collect();
+    let wanted = wanted.topics.iter().flatten();
+    let wanted = wanted.filter_map(|topic| topic.name.clone());
+    wanted
+        .filter_map(|name| {
+            let code = told.get(&name).copied();
+            let code = code.unwrap_or(ErrorCode::UnknownTopicOrPartition);
+            (!code.is_none()).then_some((name, code))
+        })
+        .collect()
+}
+
+/// Returns the topics of [`to_create`] when it is not known whether they were created: clients ask again.
+#[must_use]
+pub fn not_created(wanted: &MetadataRequest) -> BTreeMap<ByteString, ErrorCode> {
+    failed(wanted, &wanted.unanswered(Unanswered::Sent))
+}
+
+/// Tells whether the cluster does not create topics on demand: all of them stay unknown.
+#[must_use]
+pub fn is_refused(failed: &BTreeMap<ByteString, ErrorCode>) -> bool {
+    let mut codes = failed.values();
+    !failed.is_empty() && codes.all(|code| *code == ErrorCode::UnknownTopicOrPartition)
+}
+
+/// Says in an answer why topics could not be created.
+pub fn mark_failed(response: &mut MetadataResponse, failed: &BTreeMap<ByteString, ErrorCode>) {
+    for topic in &mut response.topics {
+        let error = topic.name.as_ref().and_then(|name| failed.get(name));
+        if let Some(error) = error.filter(|_| !topic.error_code.is_none()) {
+            topic.error_code = *error;
+        }
+    }
 }
 
 /// Returns the answer.

@@ -8,14 +8,19 @@ use keylane_protocol::frame::{decode_request_body, unsupported_api_versions_fram
 use keylane_protocol::header::{RequestHeader, UnsupportedRequest};
 use keylane_protocol::message::Request;
 use keylane_protocol::message::api_versions::ApiVersionsRequest;
+use keylane_protocol::message::create_partitions::CreatePartitionsRequest;
+use keylane_protocol::message::create_topics::CreateTopicsRequest;
 use keylane_protocol::message::describe_cluster::DescribeClusterRequest;
 use keylane_protocol::message::find_coordinator::FindCoordinatorRequest;
+use keylane_protocol::message::incremental_alter_configs::IncrementalAlterConfigsRequest;
 use keylane_protocol::message::produce::ProduceRequest;
 use keylane_protocol::primitive::Decoder;
 
+use super::changes::is_change;
 use super::queue::{Entry, Form, State};
 use super::{ConnectionError, Current, Session, now};
 use crate::budget::Charge;
+use crate::plan::delete_topics::to_delete;
 use crate::plan::{self, api_versions, check_items};
 use crate::producing::RequestId;
 
@@ -67,8 +72,8 @@ impl Session {
         };
         if api != ApiKey::Produce {
             let id = self.queue.push(entry);
-            if matches!(api, ApiKey::CreateTopics | ApiKey::DeleteTopics) {
-                self.changes_topics = Some(id);
+            if is_change(api) {
+                self.change = Some(id);
             }
             return match is_behind {
                 true => self.on_waited_for(api),
@@ -116,8 +121,19 @@ impl Session {
             ApiKey::ListOffsets => self.begin_asking(id, &decode(body, form)?, form)?,
             ApiKey::Metadata => self.begin_metadata(id, decode(body, form)?)?,
             ApiKey::InitProducerId => self.begin_producer_id(id, body, form)?,
-            ApiKey::CreateTopics => self.begin_create(id, body, form)?,
-            ApiKey::DeleteTopics => self.begin_delete(id, body, form)?,
+            ApiKey::CreateTopics => {
+                self.begin_change::<CreateTopicsRequest>(id, decode(body, form)?, form)?;
+            }
+            ApiKey::DeleteTopics => {
+                self.begin_change(id, to_delete(decode(body, form)?), form)?;
+            }
+            ApiKey::CreatePartitions => {
+                self.begin_change::<CreatePartitionsRequest>(id, decode(body, form)?, form)?;
+            }
+            ApiKey::IncrementalAlterConfigs => {
+                let request: IncrementalAlterConfigsRequest = decode(body, form)?;
+                self.begin_change(id, request, form)?;
+            }
             ApiKey::DescribeConfigs => self.begin_configs(id, &decode(body, form)?)?,
             ApiKey::ApiVersions => {
                 let request: ApiVersionsRequest = decode(body, form)?;

@@ -28,7 +28,7 @@ impl Session {
             }
             let is_reading = !is_ending
                 && !is_charging
-                && self.changes_topics.is_none()
+                && self.change.is_none()
                 && self.queue.len() < limits.connection_requests_max;
             let is_idle = self.queue.is_empty() && !is_charging && !has_output;
             socket.check(is_reading, is_idle)?;
@@ -93,8 +93,8 @@ impl Session {
                     {
                         writer.queue(segments);
                     }
-                    if self.changes_topics == Some(id) {
-                        self.changes_topics = None;
+                    if self.change == Some(id) {
+                        self.change = None;
                     }
                 }
                 State::Waiting(_) => {
@@ -160,7 +160,7 @@ impl Session {
                 self.ask(|asking, moment, effects| asking.on_routing(moment, effects))
             }
             Current::Metadata(_) => self.on_metadata_known(),
-            Current::Topics(_) => self.on_topics_known(),
+            Current::Change(_) => self.on_change_known(),
             Current::Nothing | Current::ProducerId(_) | Current::Configs(_) => Ok(()),
         }
     }
@@ -197,13 +197,10 @@ impl Session {
             Current::Asking(_) => {
                 self.ask(|asking, moment, effects| asking.on_deadline(moment, effects))
             }
-            Current::Metadata(underway) if now >= underway.until => {
-                underway.missing.clear();
-                self.on_metadata_known()
-            }
+            Current::Metadata(underway) if now >= underway.until => self.give_up_metadata(),
             Current::ProducerId(underway) if now >= underway.until => self.give_up_producer_id(),
             Current::Configs(underway) if now >= underway.until => self.finish_configs(),
-            Current::Topics(underway) if now >= underway.until => self.finish_topics(),
+            Current::Change(underway) if now >= underway.until => self.finish_change(),
             _ => Ok(()),
         }
     }
@@ -223,7 +220,7 @@ impl Session {
             Current::Metadata(underway) => Some(underway.until),
             Current::ProducerId(underway) => Some(underway.until),
             Current::Configs(underway) => Some(underway.until),
-            Current::Topics(underway) => Some(underway.until),
+            Current::Change(underway) => Some(underway.until),
         };
         producing.into_iter().chain(current).min()
     }

@@ -29,10 +29,15 @@ pub(crate) struct TestBroker {
 
 impl TestBroker {
     pub(crate) fn start() -> Self {
+        Self::start_with(|_| {})
+    }
+
+    pub(crate) fn start_with(change: impl FnOnce(&mut BrokerConfig)) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let mut config = BrokerConfig::new(folder.path());
         config.listen.set_port(0);
         config.runtimes = 1;
+        change(&mut config);
         let broker = Broker::start(config.clone()).expect("a broker");
         config.listen = broker.address();
         config.internal_listen = broker.internal_address();

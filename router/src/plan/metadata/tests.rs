@@ -171,3 +171,85 @@ fn a_topic_whose_partitions_are_not_there_yet_is_never_told_as_empty() {
     let all = answer(&request(None), 12, &advertised, &cluster.image());
     assert!(all.topics.iter().all(|topic| !topic.partitions.is_empty()));
 }
+
+fn wanted(names: &[&str], may_create: bool) -> MetadataRequest {
+    MetadataRequest {
+        topics: Some(names.iter().map(|name| by_name(name)).collect()),
+        allow_auto_topic_creation: may_create,
+        ..MetadataRequest::default()
+    }
+}
+
+#[test]
+fn only_what_is_missing_and_possible_is_created_and_only_if_the_client_permits_it() {
+    let image = three().image();
+    let names = |request: &MetadataRequest| {
+        let topics = request.topics.iter().flatten();
+        let names = topics.map(|topic| topic.name.as_deref().expect("by name").to_owned());
+        names.collect::<Vec<_>>()
+    };
+    let mut request = wanted(&["new", "orders", "../x", "another", "new"], true);
+    let id = by_id(TopicId([9; 16]));
+    request.topics.get_or_insert_default().push(id);
+    let created = to_create(&request, &image).expect("two are missing");
+    assert_eq!(names(&created), ["another", "new"]);
+    assert!(created.allow_auto_topic_creation);
+    request.allow_auto_topic_creation = false;
+    assert_eq!(to_create(&request, &image), None);
+    assert_eq!(to_create(&wanted(&["orders"], true), &image), None);
+    let all = MetadataRequest {
+        topics: None,
+        ..wanted(&[], true)
+    };
+    assert_eq!(to_create(&all, &image), None);
+}
+
+#[test]
+fn why_a_topic_could_not_be_created_is_told_at_its_place_and_nowhere_else() {
+    let (cluster, advertised) = advertised_three("c");
+    let request = wanted(&["orders", "made", "full", "left-out"], true);
+    let asked = to_create(&request, &cluster.image()).expect("three are missing");
+    let response = MetadataResponse {
+        topics: vec![
+            not_told(Some("made".into()), TopicId([5; 16]), ErrorCode::None),
+            not_told(
+                Some("full".into()),
+                TopicId::ZERO,
+                ErrorCode::PolicyViolation,
+            ),
+        ],
+        ..MetadataResponse::default()
+    };
+    let failed = failed(&asked, &response);
+    assert!(!is_refused(&failed), "one was created");
+    let image = cluster.with_topic("made", &[1]).image();
+    let mut told = answer(&request, 12, &advertised, &image);
+    mark_failed(&mut told, &failed);
+    let codes: Vec<ErrorCode> = told.topics.iter().map(|topic| topic.error_code).collect();
+    let expected = [
+        ErrorCode::None,
+        ErrorCode::None,
+        ErrorCode::PolicyViolation,
+        ErrorCode::UnknownTopicOrPartition,
+    ];
+    assert_eq!(codes, expected);
+}
+
+#[test]
+fn a_cluster_that_creates_nothing_is_told_apart_from_one_that_does_not_answer() {
+    let asked = to_create(&wanted(&["a", "b"], true), &three().image()).expect("missing");
+    let unknown = |name: &str| {
+        let code = ErrorCode::UnknownTopicOrPartition;
+        not_told(Some(name.into()), TopicId::ZERO, code)
+    };
+    let refused = MetadataResponse {
+        topics: vec![unknown("a"), unknown("b")],
+        ..MetadataResponse::default()
+    };
+    assert!(is_refused(&failed(&asked, &refused)));
+    let unanswered = not_created(&asked);
+    assert!(!is_refused(&unanswered));
+    assert_eq!(unanswered.len(), 2);
+    assert!(unanswered.values().all(|code| code.is_retriable()));
+    assert!(!is_refused(&BTreeMap::new()));
+}
