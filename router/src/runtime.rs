@@ -84,6 +84,11 @@ impl Runtime {
         self.tell_routing();
     }
 
+    /// Returns how far the metadata is that the routing has.
+    pub(crate) fn index(&self) -> i64 {
+        self.index.get()
+    }
+
     /// Tells whether the routing has what the metadata had at an index.
     pub(crate) fn has_reached(&self, index: i64) -> bool {
         self.index.get() >= index

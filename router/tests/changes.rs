@@ -3,6 +3,7 @@
 mod kit;
 
 use keylane_protocol::error_code::ErrorCode;
+use keylane_protocol::identifiers::{BrokerId, PartitionIndex};
 use keylane_protocol::message::create_partitions::{
     CreatePartitionsRequest, CreatePartitionsTopic,
 };
@@ -12,6 +13,9 @@ use keylane_protocol::message::describe_configs::{
 };
 use keylane_protocol::message::incremental_alter_configs::{
     AlterConfigsResource, AlterableConfig, CONFIG_OPERATION_SET, IncrementalAlterConfigsRequest,
+};
+use keylane_protocol::message::list_offsets::{
+    LATEST_TIMESTAMP, ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic,
 };
 use keylane_protocol::message::metadata::{
     MetadataRequest, MetadataRequestTopic, MetadataResponse,
@@ -234,4 +238,38 @@ fn nothing_is_created_on_demand_where_the_cluster_does_not_permit_it() {
     }
     let all = MetadataRequest::default();
     assert!(connection.ask(&all, 12).topics.is_empty());
+}
+
+#[test]
+fn what_was_just_changed_is_known_to_whoever_is_asked_about_it() {
+    let brokers = kit::voters(3);
+    let router = kit::router_of(kit::internal_of(&brokers[0].0), |_| {});
+    let mut connection = Connection::open(router.address());
+    for round in 0..60 {
+        let name = format!("topic-{round}");
+        create(&mut connection, &name, 3);
+        let partitions = (0..3).map(|index| ListOffsetsPartition {
+            partition_index: PartitionIndex(index),
+            timestamp: LATEST_TIMESTAMP,
+            ..ListOffsetsPartition::default()
+        });
+        let ends = ListOffsetsRequest {
+            replica_id: BrokerId::NONE,
+            topics: vec![ListOffsetsTopic {
+                name: name.as_str().into(),
+                partitions: partitions.collect(),
+            }],
+            ..ListOffsetsRequest::default()
+        };
+        for partition in &connection.ask(&ends, 7).topics[0].partitions {
+            assert_eq!(partition.error_code, ErrorCode::None, "{name}");
+        }
+        // Another broker is asked for each connection.
+        let value = (16_777_216 + round).to_string();
+        let request = alter(RESOURCE_TYPE_TOPIC, &name, "segment.bytes", &value);
+        let altered = connection.ask(&request, 1);
+        assert_eq!(altered.responses[0].error_code, ErrorCode::None);
+        assert_eq!(segment_bytes(&mut connection, &name), value);
+        connection = Connection::open(router.address());
+    }
 }

@@ -58,6 +58,8 @@ pub(super) struct Waiting {
     pub version: i16,
     pub body: Bytes,
     pub deadline: Instant,
+    /// How far the metadata is by which the router goes.
+    pub metadata_index: u64,
 }
 
 impl Waiting {
@@ -283,6 +285,7 @@ fn waiting(request: Request, now: Instant) -> Result<Waiting, (ErrorCode, String
             false => body,
         },
         deadline: now + Duration::from_millis(u64::from(request.time_left_ms)),
+        metadata_index: u64::try_from(request.metadata_index).unwrap_or(0),
     })
 }
 

@@ -97,6 +97,7 @@ pub(super) async fn serve(whose: Whose, waiting: Waiting) {
         let words = "the time for the request was over before it was begun".to_owned();
         refusal(whose.lane, correlation, ErrorCode::RequestTimedOut, words)
     } else {
+        until_as_far(&whose.broker, &waiting).await;
         let exchange = whose.exchange(waiting.version);
         let body = exchange.serve(waiting.api, waiting.decoder()).await;
         whose.answer(correlation, body)
@@ -106,6 +107,14 @@ pub(super) async fn serve(whose: Whose, waiting: Waiting) {
         held: Held::default(),
         is_fetch: false,
     }));
+}
+
+/// Waits, bounded, until this broker serves by metadata as new as that by which the request was sent here. What a router
+/// has told its client of, a new topic or a setting, is not denied then.
+async fn until_as_far(broker: &BrokerState, waiting: &Waiting) {
+    let until = waiting.deadline.min(super::now() + LINK_IMAGE_WAIT);
+    // A broker that does not hear from the controllers answers by what it knows.
+    let _ = timeout_at(until.into(), broker.published(waiting.metadata_index)).await;
 }
 
 /// Serves a Fetch until it is answered, or given up: then nothing waits for it any more.

@@ -192,6 +192,7 @@ async fn a_fetch_that_is_given_up_is_watched_for_no_longer() {
         version: 17,
         body: encoder.into_segments().concat().into(),
         deadline: now() + Duration::from_secs(10),
+        metadata_index: 0,
     };
     let whose = Whose {
         lane: LANE,

@@ -57,6 +57,10 @@ message! {
         /// The body's first bytes, all of them if it is short; no header goes before it.
         chunk: Body,
     }
+    tagged {
+        /// How far the metadata is by which it was sent here: whoever knows less waits a while before it answers.
+        0: metadata_index: i64 [..],
+    }
 }
 
 message! {

@@ -103,6 +103,10 @@ impl Lanes {
             };
             self.lanes.insert(broker, open);
         }
+        let mut item = item;
+        if let Said::Request(request) = &mut item.said {
+            request.metadata_index = runtime.index();
+        }
         let lane = self.lanes.get_mut(&broker).expect("it was opened");
         if lane.uplink.port.is_lost() {
             // The session has yet to hear of it.
