@@ -40,13 +40,14 @@ use crate::log::writer::{Writer, WriterHandle};
 use crate::membership::{self, Addresses, Controllers};
 use crate::partition::Partition;
 use crate::partitions::PartitionMaker;
+use crate::probe::{Probe, ProbeParts};
 use crate::readers::Readers;
 use crate::server::{self, BrokerState, Handover};
 use crate::shard::Shard;
 use crate::shard::reports::{OfflineSwitch, ReportToShards, Reports};
 use crate::shard::request::ShardRequest;
 use crate::shard::run::ShardTask;
-use crate::threads::{self, Ending};
+use crate::threads::{self, Ending, Pulse};
 use crate::topics::TopicsImage;
 
 /// A running broker. Dropping it without [`Broker::stop`] ends it as a crash would.
@@ -63,6 +64,10 @@ pub struct Broker {
     threads: Vec<JoinHandle<()>>,
     writer: Option<Writer>,
     closing: Closing,
+    /// One for each runtime.
+    pulses: Vec<Pulse>,
+    /// There once everything is started.
+    probe: Option<Probe>,
 }
 
 impl std::fmt::Debug for Broker {
@@ -105,6 +110,15 @@ impl Broker {
     #[must_use]
     pub fn internal_address(&self) -> SocketAddr {
         self.internal_address
+    }
+
+    /// Returns what looks at the broker while somebody else owns it.
+    ///
+    /// # Panics
+    /// Never: there is no broker outside this crate that is not started.
+    #[must_use]
+    pub fn probe(&self) -> Probe {
+        self.probe.clone().expect("it is there once it is started")
     }
 
     /// Blocks until the broker fails, and returns why; it must then be dropped.
@@ -158,6 +172,8 @@ impl Broker {
             threads: Vec::new(),
             writer: None,
             closing: Closing::default(),
+            pulses: Vec::new(),
+            probe: None,
         };
         let durability = config.topic_defaults.durability;
         // From here on dropping `broker` ends what was started.
@@ -281,7 +297,10 @@ impl Broker {
         let aborting = self.aborting.clone();
         let files = VoterFiles::default();
         let (used, left) = (files.clone(), self.left.clone());
+        let (pulse, answering) = Pulse::new();
+        self.pulses.push(pulse);
         let main = async move {
+            tokio::spawn(answering);
             tokio::select! {
                 biased;
                 () = aborting.cancelled() => {}
@@ -333,14 +352,17 @@ impl Broker {
             broker: Arc::clone(state),
             handovers,
             closing: self.closing.clone(),
-            joined,
+            joined: joined.clone(),
         };
         let mut leading = Some(leader.run(listeners));
         let runtimes = shards.into_iter().zip(handed_over).enumerate();
         for (index, (shard, handed_over)) in runtimes {
             let broker = Arc::clone(state);
             let (leading, ended) = (leading.take(), ended.clone());
+            let (pulse, answering) = Pulse::new();
+            self.pulses.push(pulse);
             let work = async move {
+                tokio::spawn(answering);
                 tokio::spawn(shard.run());
                 tokio::spawn(server::serve_handed_over(handed_over, broker));
                 match leading {
@@ -362,6 +384,13 @@ impl Broker {
             let name = format!("runtime-{index}");
             self.threads.push(threads::spawn_runtime(&name, main)?);
         }
+        self.probe = Some(Probe::new(ProbeParts {
+            node: format!("broker-{}", state.config.id),
+            state: Arc::downgrade(state),
+            joined,
+            ending: self.ending.clone(),
+            pulses: self.pulses.clone(),
+        }));
         Ok(())
     }
 

@@ -39,6 +39,9 @@ pub struct BrokerConfig {
     /// Where the internal listener binds, which routers and other brokers dial; port 0 takes a free one. Default
     /// 127.0.0.1:0.
     pub internal_listen: SocketAddr,
+    /// Where the process that runs the broker shows metrics and health; port 0 takes a free one, `None` shows nothing. The
+    /// broker itself opens nothing there. Default 127.0.0.1:0.
+    pub admin_listen: Option<SocketAddr>,
     /// The brokers that vote on the cluster's metadata, this one among them or not, at their internal addresses; the
     /// same list for every broker of the cluster. Empty: this broker is a cluster of its own. Kafka's
     /// `controller.quorum.voters`.
@@ -114,6 +117,7 @@ impl BrokerConfig {
             data_folder: data_folder.into(),
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9092),
             internal_listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0),
+            admin_listen: Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0)),
             voters: Vec::new(),
             bootstrap: false,
             session: Duration::from_secs(9),
@@ -145,6 +149,9 @@ impl BrokerConfig {
         }
         self.validate_reach("listen", self.listen, &mut faults);
         self.validate_reach("internal_listen", self.internal_listen, &mut faults);
+        if let Some(address) = self.admin_listen {
+            self.validate_reach("admin_listen", address, &mut faults);
+        }
         self.validate_advertised(&mut faults);
         let partitions_max = self.limits.partitions_max;
         if !usize::try_from(self.default_partitions)
@@ -233,6 +240,7 @@ mod tests {
         config.id = BrokerId(0);
         config.listen = "0.0.0.0:9092".parse().expect("an address");
         config.internal_listen = "0.0.0.0:9093".parse().expect("an address");
+        config.admin_listen = Some("0.0.0.0:9644".parse().expect("an address"));
         config.default_partitions = 0;
         config.limits.connections_max = 0;
         config.limits.request_bytes_total_max = 1;
@@ -245,6 +253,7 @@ mod tests {
                 "data_folder",
                 "listen",
                 "internal_listen",
+                "admin_listen",
                 "default_partitions",
                 "connections_max",
                 "request_bytes_total_max"

@@ -20,6 +20,7 @@ pub mod log;
 mod membership;
 pub mod partition;
 mod partitions;
+mod probe;
 mod readers;
 mod server;
 mod shard;
@@ -29,6 +30,7 @@ pub mod topics;
 
 pub use broker::{Broker, BrokerFailure, FailureWatch, StartError, StopError};
 pub use partitions::RecoverError;
+pub use probe::Probe;
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("Keylane's broker runs on Linux only so far");

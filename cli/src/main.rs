@@ -1,5 +1,6 @@
 //! The `keylane` command: reads the command line, runs one command, and turns its outcome into an exit code.
 
+mod admin;
 mod arguments;
 mod bench;
 mod cluster;

@@ -5,6 +5,7 @@ use keylane_router::Router;
 use keylane_router::config::RouterConfig;
 use serde_json::json;
 
+use crate::admin::{Admin, Node};
 use crate::arguments::{RouterArguments, flag_of};
 use crate::failure::Failure;
 use crate::open_files;
@@ -30,23 +31,25 @@ pub(crate) fn run(arguments: &RouterArguments) -> Result<(), Failure> {
         let mut stop = StopListener::new(arguments.until_stdin_closes)
             .map_err(|error| Failure::because("cannot listen for signals", &error))?;
         open_files::raise_limit(&mut config.limits.connections_max);
+        let admin = Admin::start(config.admin_listen, 1)?;
         let router = Router::start(config.clone())
             .map_err(|error| Failure::because("cannot start the router", &error))?;
-        serve(router, &config, &mut stop).await
+        admin.show(Node::Router(router.probe()));
+        serve(router, (&config, &admin), &mut stop).await
     })
 }
 
 /// Waits for the cluster, then for a reason to stop; a second signal does not wait for requests under way.
 async fn serve(
     router: Router,
-    config: &RouterConfig,
+    (config, admin): (&RouterConfig, &Admin),
     stop: &mut StopListener,
 ) -> Result<(), Failure> {
     let mut serving = router.serving();
     let reason = tokio::select! {
         is_found = serving.begun() => {
             if is_found {
-                announce(&router, config)?;
+                announce(&router, config, admin)?;
             }
             stop.next().await
         }
@@ -71,13 +74,14 @@ async fn serve(
 }
 
 /// Says on stdout that clients may come.
-fn announce(router: &Router, config: &RouterConfig) -> Result<(), Failure> {
+fn announce(router: &Router, config: &RouterConfig, admin: &Admin) -> Result<(), Failure> {
     let advertise = config.advertise.as_ref().map(ToString::to_string);
     let ready = json!({
         "ready": true,
         "role": "router",
         "kafka": router.address().to_string(),
         "advertise": advertise,
+        "admin": admin.address(),
     });
     print(ready.to_string())
 }

@@ -8,6 +8,7 @@ use serde_json::json;
 use std::path::Path;
 use tempfile::TempDir;
 
+use crate::admin::{Admin, Node};
 use crate::arguments::ServerArguments;
 use crate::failure::Failure;
 use crate::open_files;
@@ -33,8 +34,10 @@ pub(crate) fn run(role: Role, arguments: &ServerArguments) -> Result<(), Failure
         let mut stop = StopListener::new(arguments.until_stdin_closes)
             .map_err(|error| Failure::because("cannot listen for signals", &error))?;
         open_files::raise_limit(&mut config.limits.connections_max);
+        let admin = Admin::start(config.admin_listen, 1)?;
         let broker = start(&config, &mut stop).await?;
-        announce(role, &config, &broker)?;
+        admin.show(Node::Broker(broker.probe()));
+        announce(role, &config, &broker, &admin)?;
         serve(broker, &mut stop).await
     })
 }
@@ -93,7 +96,12 @@ async fn start(config: &BrokerConfig, stop: &mut StopListener) -> Result<Broker,
 }
 
 /// Says in the log what an operator must know, then on stdout that clients may come.
-fn announce(role: Role, config: &BrokerConfig, broker: &Broker) -> Result<(), Failure> {
+fn announce(
+    role: Role,
+    config: &BrokerConfig,
+    broker: &Broker,
+    admin: &Admin,
+) -> Result<(), Failure> {
     let durability = config.topic_defaults.durability;
     let limits = &config.limits;
     tracing::info!(
@@ -132,6 +140,7 @@ fn announce(role: Role, config: &BrokerConfig, broker: &Broker) -> Result<(), Fa
         "id": config.id.0,
         "kafka": broker.address().to_string(),
         "internal": broker.internal_address().to_string(),
+        "admin": admin.address(),
         "data": config.data_folder.to_string_lossy(),
         "durability": durability.to_string(),
     });

@@ -1,5 +1,7 @@
 //! Tests over the real binary: servers are started on port 0 and ended by their own id, commands have a time limit.
 
+#[path = "process/admin.rs"]
+mod admin;
 #[path = "process/bench.rs"]
 mod bench;
 #[path = "process/broker.rs"]

@@ -15,6 +15,9 @@ const RUNTIMES_MAX: usize = 256;
 pub struct RouterConfig {
     /// Where the Kafka listener binds; port 0 takes a free one. Default 127.0.0.1:9092.
     pub listen: SocketAddr,
+    /// Where the process that runs the router shows metrics and health; port 0 takes a free one, `None` shows nothing. The
+    /// router itself opens nothing there. Default 127.0.0.1:0.
+    pub admin_listen: Option<SocketAddr>,
     /// Permits a listener that other machines can reach, although nothing is encrypted or authenticated. Default false.
     pub insecure: bool,
     /// Internal addresses of brokers by which the cluster is found; one that votes and answers is enough.
@@ -110,6 +113,7 @@ impl RouterConfig {
     pub fn new(brokers: Vec<Endpoint>) -> Self {
         Self {
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9092),
+            admin_listen: Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0)),
             insecure: false,
             brokers,
             advertise: None,
@@ -126,13 +130,18 @@ impl RouterConfig {
     pub fn validate(&self) -> Result<(), InvalidConfig> {
         let mut faults = Vec::new();
         let mut fault = |field, text: String| faults.push(Fault { field, text });
-        if !self.listen.ip().is_loopback() && !self.insecure {
-            let text = format!(
-                "{} can be reached by other machines, and nothing is encrypted or authenticated yet: \
-                 listen on 127.0.0.1, or say that this is meant (insecure)",
-                self.listen
-            );
-            fault("listen", text);
+        let listeners = [
+            ("listen", Some(self.listen)),
+            ("admin_listen", self.admin_listen),
+        ];
+        for (field, address) in listeners {
+            if let Some(address) = address.filter(|at| !at.ip().is_loopback() && !self.insecure) {
+                let text = format!(
+                    "{address} can be reached by other machines, and nothing is encrypted or authenticated yet: \
+                     listen on 127.0.0.1, or say that this is meant (insecure)"
+                );
+                fault(field, text);
+            }
         }
         if self.brokers.is_empty() {
             let text = "name the internal address of at least one broker, HOST:PORT";
@@ -213,6 +222,7 @@ mod tests {
     fn all_faults_are_told_together() {
         let mut config = RouterConfig::new(Vec::new());
         config.listen = "0.0.0.0:0".parse().expect("an address");
+        config.admin_listen = Some(config.listen);
         config.runtimes = 1000;
         config.limits.connections_max = 0;
         config.limits.idle_timeout = Duration::ZERO;
@@ -223,6 +233,7 @@ mod tests {
             fields,
             [
                 "listen",
+                "admin_listen",
                 "brokers",
                 "runtimes",
                 "connections_max",

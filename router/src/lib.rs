@@ -27,6 +27,7 @@ mod control;
 mod link;
 mod mailbox;
 mod metered;
+mod probe;
 mod router;
 mod runtime;
 mod server;
@@ -36,4 +37,5 @@ mod threads;
 #[cfg(test)]
 mod testing;
 
+pub use probe::Probe;
 pub use router::{Router, Serving, StartError};

@@ -4,6 +4,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -16,9 +17,10 @@ use crate::budget::{AnswerBudget, ReceiveBudget, RequestBudget};
 use crate::config::{InvalidConfig, RouterConfig};
 use crate::control::{Asks, Follower, Known, controllers};
 use crate::limits::CONNECTIONS_HANDED_OVER_MAX;
+use crate::probe::{Probe, ProbeParts};
 use crate::runtime::Runtime;
 use crate::server::{self, ConnectionSlots, Handover, Shared};
-use crate::threads;
+use crate::threads::{self, Pulse};
 
 /// Why a router does not start.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +51,10 @@ pub struct Router {
     /// Cancelled to end at once.
     aborting: CancellationToken,
     threads: Vec<JoinHandle<()>>,
+    /// One for each runtime.
+    pulses: Vec<Pulse>,
+    /// There once everything is started.
+    probe: Option<Probe>,
 }
 
 /// Tells when a router has found its cluster.
@@ -93,6 +99,8 @@ impl Router {
             stopping: CancellationToken::new(),
             aborting: CancellationToken::new(),
             threads: Vec::new(),
+            pulses: Vec::new(),
+            probe: None,
         };
         let limits = &config.limits;
         let shared = Arc::new(Shared {
@@ -103,12 +111,18 @@ impl Router {
             ),
             received: ReceiveBudget::new(limits.request_bytes_total_max),
             answers: AnswerBudget::new(limits.fetch_bytes_total_max),
+            is_listening: AtomicBool::new(false),
             stopping: router.stopping.clone(),
             config,
         });
         // From here on dropping `router` ends what was started.
         router.spawn_follower(&shared, asks)?;
         router.spawn_runtimes(&shared, listener)?;
+        router.probe = Some(Probe::new(ProbeParts {
+            node: format!("router@{address}"),
+            shared: Arc::downgrade(&shared),
+            pulses: router.pulses.clone(),
+        }));
         Ok(router)
     }
 
@@ -116,6 +130,15 @@ impl Router {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Returns what looks at the router while somebody else owns it.
+    ///
+    /// # Panics
+    /// Never: there is no router outside this crate that is not started.
+    #[must_use]
+    pub fn probe(&self) -> Probe {
+        self.probe.clone().expect("it is there once it is started")
     }
 
     /// Returns what tells when the cluster is found.
@@ -139,7 +162,10 @@ impl Router {
             shared.config.advertise.clone(),
         );
         let (stopping, aborting) = (self.stopping.clone(), self.aborting.clone());
+        let (pulse, answering) = Pulse::new();
+        self.pulses.push(pulse);
         let main = move || async move {
+            tokio::task::spawn_local(answering);
             let follower = Follower::new(asks, brokers, advertise);
             tokio::select! {
                 biased;
@@ -165,7 +191,10 @@ impl Router {
             let shared = Arc::clone(shared);
             let (leading, ended) = (leading.take(), ended.clone());
             let aborting = self.aborting.clone();
+            let (pulse, answering) = Pulse::new();
+            self.pulses.push(pulse);
             let main = move || async move {
+                tokio::task::spawn_local(answering);
                 let runtime = Runtime::new(Arc::clone(&shared));
                 tokio::task::spawn_local(Rc::clone(&runtime).follow());
                 tokio::task::spawn_local(server::serve_handed_over(handed_over, runtime));
@@ -217,7 +246,11 @@ async fn lead(shared: &Shared, listener: TcpListener, handovers: Vec<mpsc::Sende
     let slots = ConnectionSlots::new(limits.connections_max, limits.connections_per_address_max);
     let stopping = shared.stopping.clone();
     match tokio::net::TcpListener::from_std(listener) {
-        Ok(listener) => server::accept(listener, slots.clone(), handovers, stopping).await,
+        Ok(listener) => {
+            shared.is_listening.store(true, Ordering::Relaxed);
+            server::accept(listener, slots.clone(), handovers, stopping).await;
+            shared.is_listening.store(false, Ordering::Relaxed);
+        }
         Err(error) => warn!(%error, "the listener cannot be used"),
     }
     let patience: Duration = limits.stop_timeout;

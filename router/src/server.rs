@@ -7,6 +7,7 @@ mod slots;
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
@@ -32,6 +33,8 @@ pub(crate) struct Shared {
     pub(crate) requests: RequestBudget,
     pub(crate) received: ReceiveBudget,
     pub(crate) answers: AnswerBudget,
+    /// Whether clients are accepted.
+    pub(crate) is_listening: AtomicBool,
     /// Cancelled when no further request may be read.
     pub(crate) stopping: CancellationToken,
 }

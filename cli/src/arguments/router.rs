@@ -6,6 +6,7 @@ use keylane_router::config::RouterConfig;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::admin::AdminAddress;
 use crate::quantity;
 
 /// `keylane router`.
@@ -29,6 +30,14 @@ pub(crate) struct RouterArguments {
         default_value = "127.0.0.1:9092"
     )]
     listen: SocketAddr,
+    /// Where metrics and health are shown over HTTP; port 0 takes a free one, which the ready line names; off shows nothing
+    #[arg(
+        long,
+        value_name = "ADDRESS:PORT",
+        env = "KEYLANE_ADMIN_LISTEN",
+        default_value = "127.0.0.1:0"
+    )]
+    admin_listen: AdminAddress,
     /// What clients are told to connect to: this router, or all routers by one name; without it, the address that each
     /// client has dialled
     #[arg(long, value_name = "HOST:PORT", env = "KEYLANE_ADVERTISE", value_parser = endpoint)]
@@ -100,6 +109,7 @@ impl RouterArguments {
     pub(crate) fn config(&self) -> RouterConfig {
         let mut config = RouterConfig::new(self.brokers.clone());
         config.listen = self.listen;
+        config.admin_listen = self.admin_listen.0;
         config.advertise.clone_from(&self.advertise);
         config.insecure = self.insecure;
         config.hold = self.hold;

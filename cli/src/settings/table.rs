@@ -2,12 +2,12 @@
 
 use super::Setting;
 use super::values::{
-    durability, duration, number, put, put_advertise, put_host, put_port, show_size, show_time,
-    size, socket_address, truth, voters,
+    admin_address, durability, duration, number, put, put_advertise, put_host, put_port,
+    show_admin_address, show_size, show_time, size, socket_address, truth, voters,
 };
 
 /// In the order of `--help`.
-pub(super) static SETTINGS: [Setting; 34] = [
+pub(super) static SETTINGS: [Setting; 35] = [
     Setting {
         name: "id",
         value_name: "ID",
@@ -47,6 +47,15 @@ pub(super) static SETTINGS: [Setting; 34] = [
         is_switch: false,
         apply: |config, text| put(&mut config.internal_listen, socket_address(text)),
         show: |config| config.internal_listen.to_string(),
+    },
+    Setting {
+        name: "admin-listen",
+        value_name: "HOST:PORT",
+        help: "Where metrics and health are shown over HTTP; port 0 takes a free one, which the ready line names; off \
+               shows nothing",
+        is_switch: false,
+        apply: |config, text| put(&mut config.admin_listen, admin_address(text)),
+        show: |config| show_admin_address(config.admin_listen),
     },
     Setting {
         name: "voters",

@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::admin::AdminAddress;
 use crate::quantity;
 
 pub(super) fn put<T>(field: &mut T, value: Result<T, String>) -> Result<(), String> {
@@ -60,6 +61,15 @@ pub(super) fn put_port(config: &mut BrokerConfig, text: &str) -> Result<(), Stri
 pub(super) fn socket_address(text: &str) -> Result<SocketAddr, String> {
     text.parse()
         .map_err(|_| "not an IP address and a port: give for instance 127.0.0.1:9093".to_owned())
+}
+
+pub(super) fn admin_address(text: &str) -> Result<Option<SocketAddr>, String> {
+    let address: AdminAddress = text.parse()?;
+    Ok(address.0)
+}
+
+pub(super) fn show_admin_address(address: Option<SocketAddr>) -> String {
+    AdminAddress(address).to_string()
 }
 
 pub(super) fn voters(text: &str) -> Result<Vec<VoterAddress>, String> {

@@ -1,0 +1,74 @@
+//! What a running router tells of itself to the process it runs in.
+//!
+//! It keeps nothing of the router alive: a router that has ended says so.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+
+use crate::control::Known;
+use crate::server::Shared;
+use crate::threads::Pulse;
+
+/// Looks at a running router from outside; clones look at the same one.
+#[derive(Clone, Debug)]
+pub struct Probe {
+    parts: Arc<ProbeParts>,
+}
+
+/// What a probe looks at.
+pub(crate) struct ProbeParts {
+    pub(crate) node: String,
+    pub(crate) shared: Weak<Shared>,
+    /// One for each runtime.
+    pub(crate) pulses: Vec<Pulse>,
+}
+
+impl std::fmt::Debug for ProbeParts {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.node)
+    }
+}
+
+impl Probe {
+    pub(crate) fn new(parts: ProbeParts) -> Self {
+        Self {
+            parts: Arc::new(parts),
+        }
+    }
+
+    /// Returns what this router is called in metrics.
+    #[must_use]
+    pub fn node(&self) -> &str {
+        &self.parts.node
+    }
+
+    /// Tells whether the router serves clients. One that is cut off from the controllers, and has an image, does.
+    ///
+    /// # Errors
+    /// When it does not: why, in words.
+    pub fn readiness(&self) -> Result<(), String> {
+        let Some(shared) = self.parts.shared.upgrade() else {
+            return Err("it has stopped".to_owned());
+        };
+        if shared.stopping.is_cancelled() {
+            return Err("it is being stopped".to_owned());
+        }
+        if !Known::is_founded(&shared.controllers.known().borrow()) {
+            return Err(
+                "it has not found its cluster: none of --brokers has told it what there is"
+                    .to_owned(),
+            );
+        }
+        match shared.is_listening.load(Ordering::Relaxed) {
+            true => Ok(()),
+            false => Err("it does not listen for clients".to_owned()),
+        }
+    }
+
+    /// Waits until every runtime of the router has answered.
+    pub async fn answers(&self) {
+        for pulse in &self.parts.pulses {
+            pulse.felt().await;
+        }
+    }
+}
