@@ -169,11 +169,16 @@ pub fn decode_response<R: Response>(
 
 /// Reads the body of a request, after [`RequestHeader::decode`], up to its last byte.
 ///
+/// librdkafka 2.16 asks for all topics with a Metadata that goes on for three bytes after its end. Kafka ignores what
+/// follows a request, so this is done here for Metadata, and for nothing else.
+///
 /// # Errors
 /// When the bytes are not that request, or more than it.
 pub fn decode_request_body<R: Request>(mut body: Decoder, version: i16) -> Result<R, DecodeError> {
     let request = R::decode(&mut body, version)?;
-    body.finish()?;
+    if R::API_KEY != ApiKey::Metadata {
+        body.finish()?;
+    }
     Ok(request)
 }
 
@@ -191,6 +196,19 @@ fn finish(mut encoder: Encoder) -> Result<Vec<Bytes>, EncodeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::delete_topics::DeleteTopicsRequest;
+    use crate::message::metadata::MetadataRequest;
+
+    #[test]
+    fn a_metadata_of_librdkafka_that_goes_on_after_its_end_is_read() {
+        // From librdkafka 2.16.0: null topics as one byte, then what looks like the rest of a length of four.
+        let body = Bytes::from_static(&[0, 0, 0, 0, 1, 0, 0]);
+        let request = decode_request_body::<MetadataRequest>(Decoder::new(body), 12);
+        assert_eq!(request.expect("it is read").topics, None);
+        let other = Bytes::from_static(&[1, 0, 0, 0, 1, 0, 0, 0]);
+        let refused = decode_request_body::<DeleteTopicsRequest>(Decoder::new(other), 6);
+        assert!(refused.is_err(), "{refused:?}");
+    }
 
     #[test]
     fn lengths_are_taken_from_one_to_the_limit() {
