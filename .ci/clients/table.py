@@ -20,8 +20,8 @@ def decoded_versions() -> dict[int, tuple[int, int]]:
     """Returns the lowest and highest version of every API that Keylane decodes, read from the codec's own table."""
     source = CODEC_TABLE.read_text()
     keys = {name: int(key) for name, key in re.findall(r"^    (\w+) = (\d+),$", source, re.MULTILINE)}
-    rows = re.findall(r'api\(ApiKey::(\w+), "\w+", \[(\d+), (\d+)\]', source)
-    assert rows, f"the table in {CODEC_TABLE} is written in another way than this reads"
+    rows = re.findall(r'api\(\s*ApiKey::(\w+),\s+"\w+",\s+\[(\d+), (\d+)\]', source)
+    assert {name for name, _, _ in rows} == set(keys), f"the table in {CODEC_TABLE} is written in another way than this reads"
     return {keys[name]: (int(lowest), int(highest)) for name, lowest, highest in rows}
 
 
@@ -37,6 +37,24 @@ def table(offered: dict[int, tuple[int, int]], used: dict[str, dict[int, set[int
             *(span(used[client].get(api_key, set())) for client in clients),
         ])
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def differing_versions(document: pathlib.Path, offered: dict[int, tuple[int, int]], used: dict[str, dict[int, set[int]]]) -> list[str]:
+    """Returns where clients use other versions than a document's table says, or are offered others, of the APIs that are offered."""
+    _, present, _ = parts(document.read_text())
+    rows = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in present.splitlines()]
+    names, different = rows[0], []
+    for row in rows[2:]:
+        written = dict(zip(names, row))
+        api_key = int(re.search(r"\((\d+)\)", written["API"]).group(1))
+        if api_key not in offered:
+            continue
+        lowest, highest = offered[api_key]
+        found = {"offered": span(set(range(lowest, highest + 1))),
+                 **{client: span(versions.get(api_key, set())) for client, versions in used.items()}}
+        different += [f"{written['API']}, {column}: {text or 'unused'}, not {written.get(column) or 'unused'}"
+                      for column, text in found.items() if text != written.get(column, "")]
+    return different
 
 
 def span(versions: set[int]) -> str:

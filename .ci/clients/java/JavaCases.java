@@ -107,6 +107,11 @@ public final class JavaCases {
             cases.put("codec " + codec + ": every partition reads as written", ignored -> codec(topic, codec));
         }
         cases.put("create topic", this::createTopic);
+        cases.put("list topics", topic -> {
+            client.createTopic(topic + "-1", 1);
+            client.createTopic(topic + "-2", 1);
+            check(client.topics().containsAll(List.of(topic + "-1", topic + "-2")), "the topics are " + client.topics());
+        });
         cases.put("idempotent produce", this::idempotentProduce);
         cases.put("produce with acks 1", topic -> produceWithAcks(topic, "1"));
         cases.put("produce with acks 0", topic -> produceWithAcks(topic, "0"));

@@ -69,6 +69,10 @@ final class JavaClient implements AutoCloseable {
         }
     }
 
+    Collection<String> topics() throws Exception {
+        return done(admin.listTopics().names());
+    }
+
     /** Writes records to the partitions they name, with settings over the defaults, and returns their offsets. */
     List<Long> produce(String topic, Collection<Sample> records, Map<String, Object> settings) throws Exception {
         return produce(records.stream().map(sample -> sample.toProduce(topic)).toList(), settings);
