@@ -1,4 +1,4 @@
-//! One ListOffsets on its way: what is asked, held, answered.
+//! One ListOffsets or OffsetForLeaderEpoch on its way: what is asked, held, answered.
 //!
 //! A core: times come in, effects go out. Nothing is changed by asking, so a question whose link has gone is asked again
 //! where its leader is then.
@@ -7,24 +7,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use keylane_protocol::error_code::ErrorCode;
-use keylane_protocol::message::list_offsets::{ListOffsetsRequest, ListOffsetsResponse};
 
 use crate::deadline::Deadline;
 use crate::holding::{Decision, HeldRequest, Holding};
 use crate::lookups::Missing;
-use crate::merge::list_offsets::ListOffsetsMerge;
-use crate::plan::list_offsets::{ListOffsetsPart, Question, plan, release};
+use crate::merge::inquiry::{Findings, InquiryMerge};
+use crate::plan::inquiry::{Inquiry, InquiryPart, Question, plan, release};
 use crate::routing::{Moment, Route};
 
 /// What the shell has to do.
 #[derive(Debug)]
 pub enum AskEffect {
     /// Send a part to its broker; the number comes back with its answer.
-    Ask(u64, ListOffsetsPart),
+    Ask(u64, InquiryPart),
     /// Ask a controller whether a partition exists: then there is an image with it, or [`Asking::on_unknown`].
     LookUp(Missing),
     /// Answer the client; nothing that is still asked matters any more.
-    Answer(ListOffsetsResponse),
+    Answer(Findings),
 }
 
 /// A request that is not answered.
@@ -32,11 +31,10 @@ pub enum AskEffect {
 pub struct Asking {
     holding: Holding,
     deadline: Deadline,
-    isolation_level: i8,
     /// `None` once the client is answered.
-    merge: Option<ListOffsetsMerge>,
+    merge: Option<InquiryMerge>,
     held: Vec<Question>,
-    asked: BTreeMap<u64, ListOffsetsPart>,
+    asked: BTreeMap<u64, InquiryPart>,
     parts: u64,
     is_waited_for: bool,
 }
@@ -45,19 +43,18 @@ impl Asking {
     /// Begins a request.
     #[must_use]
     pub fn begin(
-        (request, version): (&ListOffsetsRequest, i16),
+        inquiry: &Inquiry,
         holding: Holding,
         moment: Moment<'_>,
         effects: &mut Vec<AskEffect>,
     ) -> Self {
-        let plan = plan(request, version, moment.routing);
+        let plan = plan(inquiry, moment.routing);
         let unknown = plan.held.iter();
         let unknown = unknown.filter(|held| held.route(moment.routing) == Route::Unknown);
         effects.extend(unknown.map(|held| AskEffect::LookUp(held.missing())));
         let mut asking = Self {
             holding,
             deadline: Deadline::standard(moment.now),
-            isolation_level: request.isolation_level,
             merge: Some(plan.merge),
             held: plan.held,
             asked: BTreeMap::new(),
@@ -74,7 +71,7 @@ impl Asking {
     /// Takes the next routing: what is held may have a leader.
     pub fn on_routing(&mut self, moment: Moment<'_>, effects: &mut Vec<AskEffect>) {
         let held = std::mem::take(&mut self.held);
-        let (parts, held) = release(held, self.isolation_level, moment.routing);
+        let (parts, held) = release(held, moment.routing);
         self.held = held;
         for part in parts {
             self.ask(part, effects);
@@ -86,12 +83,12 @@ impl Asking {
     pub fn on_answer(
         &mut self,
         part: u64,
-        response: ListOffsetsResponse,
+        findings: Findings,
         moment: Moment<'_>,
         effects: &mut Vec<AskEffect>,
     ) {
         if let (Some(part), Some(merge)) = (self.asked.remove(&part), &mut self.merge) {
-            merge.on_answer(&part, response);
+            merge.on_answer(&part, findings);
         }
         self.settle(moment, effects);
     }
@@ -99,7 +96,8 @@ impl Asking {
     /// Notes that a part will not be answered: its link has gone. Its questions wait for the next routing.
     pub fn on_lost(&mut self, part: u64, moment: Moment<'_>, effects: &mut Vec<AskEffect>) {
         if let Some(part) = self.asked.remove(&part) {
-            self.held.extend(part.questions);
+            let questions = part.posed.into_iter().map(|posed| posed.question);
+            self.held.extend(questions);
         }
         self.settle(moment, effects);
     }
@@ -153,7 +151,7 @@ impl Asking {
         self.holding.decide_route(request, route, moment.now)
     }
 
-    fn ask(&mut self, part: ListOffsetsPart, effects: &mut Vec<AskEffect>) {
+    fn ask(&mut self, part: InquiryPart, effects: &mut Vec<AskEffect>) {
         let number = self.parts;
         self.parts += 1;
         self.asked.insert(number, part.clone());

@@ -5,7 +5,9 @@
 
 pub mod describe_configs;
 pub mod fetch;
+pub mod inquiry;
 pub mod list_offsets;
+pub mod offset_for_leader_epoch;
 pub mod produce;
 
 use keylane_protocol::error_code::ErrorCode;

@@ -13,8 +13,10 @@ pub mod fetch;
 pub mod find_coordinator;
 pub mod for_controller;
 pub mod init_producer_id;
+pub mod inquiry;
 pub mod list_offsets;
 pub mod metadata;
+pub mod offset_for_leader_epoch;
 pub mod produce;
 
 /// A request that names so much that its answer would be much larger than itself; its connection is closed.

@@ -108,7 +108,7 @@ fn an_unknown_version_of_api_versions_is_answered_with_those_that_are_known() {
     assert_eq!(correlation_id, 7);
     assert_eq!(answer.error_code, ErrorCode::UnsupportedVersion);
     let versions = connection.ask(&ApiVersionsRequest::default(), 0);
-    assert_eq!(versions.api_keys.len(), 13);
+    assert!(versions.api_keys.len() > 10);
 }
 
 #[test]

@@ -5,6 +5,12 @@ mod kit;
 use std::time::Duration;
 
 use keylane_client::{Acks, Client, NewTopic, Producer, ProducerRecord, Reader, StartAt};
+use keylane_protocol::identifiers::PartitionIndex;
+use keylane_protocol::message::metadata::MetadataRequest;
+use keylane_protocol::message::offset_for_leader_epoch::{
+    EpochEndOffset, OffsetForLeaderEpochRequest, OffsetForLeaderPartition, OffsetForLeaderTopic,
+};
+use keylane_protocol::offset::LeaderEpoch;
 use keylane_router::Router;
 use kit::{Connection, PATIENCE, TestBroker, router};
 use tokio::time::timeout;
@@ -55,6 +61,57 @@ async fn read(reader: &mut Reader, numbers: std::ops::Range<u32>) {
 async fn reader(client: &Client) -> Reader {
     let reader = client.reader().topic(TOPIC, StartAt::Earliest).build();
     reader.await.expect("a reader")
+}
+
+/// Returns what a router says of the end of a leader epoch in every partition of the topic.
+fn ends_of(connection: &mut Connection, epoch: LeaderEpoch) -> Vec<EpochEndOffset> {
+    let partitions = (0..PARTITIONS).map(|index| OffsetForLeaderPartition {
+        partition: PartitionIndex(index),
+        current_leader_epoch: LeaderEpoch::NONE,
+        leader_epoch: epoch,
+    });
+    let request = OffsetForLeaderEpochRequest {
+        topics: vec![OffsetForLeaderTopic {
+            topic: TOPIC.into(),
+            partitions: partitions.collect(),
+        }],
+        ..OffsetForLeaderEpochRequest::default()
+    };
+    connection.ask(&request, 4).topics.remove(0).partitions
+}
+
+#[test]
+fn where_a_leader_epoch_ends_is_told_of_every_partition_after_its_leader_came_back() {
+    let mut broker = TestBroker::start();
+    let router = router(&broker, |_| {});
+    let mut connection = Connection::open(router.address());
+    let leading = |connection: &mut Connection| {
+        let metadata = connection.ask(&MetadataRequest::default(), 12);
+        metadata.topics[0].partitions[0].leader_epoch
+    };
+    let send_all = |numbers| {
+        runtime().block_on(async {
+            let client = client(&router).await;
+            let producer = client.producer().build().await.expect("a producer");
+            send(&producer, numbers).await;
+        });
+    };
+    runtime().block_on(async { create(&client(&router).await).await });
+    send_all(0..100);
+    let first = leading(&mut connection);
+    broker.start_again();
+    send_all(100..200);
+    let second = leading(&mut connection);
+    assert!(second > first);
+    let ends = ends_of(&mut connection, first);
+    assert!(ends.iter().all(|end| end.error_code.is_none()));
+    assert!(ends.iter().all(|end| end.leader_epoch == first));
+    let records = |ends: &[EpochEndOffset]| ends.iter().map(|end| end.end_offset.0).sum::<i64>();
+    assert_eq!(records(&ends), 100);
+    assert_eq!(records(&ends_of(&mut connection, second)), 200);
+    let later = ends_of(&mut connection, LeaderEpoch(second.0 + 1));
+    assert!(later.iter().all(|end| end.end_offset.0 == -1));
+    router.stop();
 }
 
 #[test]

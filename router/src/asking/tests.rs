@@ -1,15 +1,14 @@
-//! A ListOffsets, with leaders that come and go.
+//! Questions about partitions, with leaders that come and go.
 
 use std::time::Duration;
 
 use keylane_protocol::identifiers::{BrokerId, PartitionIndex};
-use keylane_protocol::message::list_offsets::{
-    ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsTopic, ListOffsetsTopicResponse,
-};
-use keylane_protocol::offset::Offset;
+use keylane_protocol::offset::{LeaderEpoch, Offset};
 
 use super::*;
 use crate::limits::HOLD;
+use crate::merge::inquiry::Found;
+use crate::plan::inquiry::{Asked, Wanted};
 use crate::routing::Routing;
 use crate::testing::{Cluster, start};
 
@@ -29,25 +28,20 @@ impl World {
         let cluster = Cluster::of_brokers(3).with_topic("a", leaders);
         let now = start();
         let routing = cluster.routing(now);
-        let asked = partitions.iter().map(|&index| ListOffsetsPartition {
-            partition_index: PartitionIndex(index),
-            timestamp: -1,
-            ..ListOffsetsPartition::default()
+        let asked = partitions.iter().map(|&index| Asked {
+            partition: PartitionIndex(index),
+            known_epoch: LeaderEpoch::NONE,
+            wanted: Ok(Wanted::EpochEnd {
+                epoch: LeaderEpoch(0),
+            }),
         });
-        let request = ListOffsetsRequest {
-            replica_id: BrokerId::NONE,
-            isolation_level: 0,
-            topics: vec![ListOffsetsTopic {
-                name: "a".into(),
-                partitions: asked.collect(),
-            }],
-        };
+        let inquiry = vec![("a".into(), asked.collect())];
         let mut effects = Vec::new();
         let moment = Moment {
             routing: &routing,
             now,
         };
-        let asking = Asking::begin((&request, 7), Holding::new(HOLD), moment, &mut effects);
+        let asking = Asking::begin(&inquiry, Holding::new(HOLD), moment, &mut effects);
         Self {
             asking,
             cluster,
@@ -87,7 +81,7 @@ impl World {
         self.now = end;
     }
 
-    fn asked(&mut self) -> Vec<(u64, ListOffsetsPart)> {
+    fn asked(&mut self) -> Vec<(u64, InquiryPart)> {
         let effects = std::mem::take(&mut self.effects);
         let mut asked = Vec::new();
         for effect in effects {
@@ -99,37 +93,26 @@ impl World {
         asked
     }
 
-    fn answer(&mut self, (number, part): &(u64, ListOffsetsPart)) {
-        let topics = part
-            .request
-            .topics
-            .iter()
-            .map(|topic| ListOffsetsTopicResponse {
-                name: topic.name.clone(),
-                partitions: topic
-                    .partitions
-                    .iter()
-                    .map(|asked| ListOffsetsPartitionResponse {
-                        partition_index: asked.partition_index,
-                        offset: Offset(i64::from(part.broker.0)),
-                        ..ListOffsetsPartitionResponse::default()
-                    })
-                    .collect(),
-            });
-        let response = ListOffsetsResponse {
-            topics: topics.collect(),
-            ..ListOffsetsResponse::default()
-        };
-        self.with(|asking, moment, effects| asking.on_answer(*number, response, moment, effects));
+    fn answer(&mut self, (number, part): &(u64, InquiryPart)) {
+        let found = part.posed.iter().map(|posed| {
+            let found = Found {
+                error_code: OK,
+                offset: Offset(i64::from(part.broker.0)),
+                timestamp: -1,
+                leader_epoch: posed.leader_epoch,
+            };
+            (posed.question.partition, found)
+        });
+        let findings = vec![("a".into(), found.collect())];
+        self.with(|asking, moment, effects| asking.on_answer(*number, findings, moment, effects));
     }
 
     fn told(&self) -> Option<Vec<(ErrorCode, i64)>> {
         self.effects.iter().find_map(|effect| match effect {
-            AskEffect::Answer(response) => {
-                let partitions = response.topics[0].partitions.iter();
+            AskEffect::Answer(findings) => {
+                let told = findings[0].1.iter();
                 Some(
-                    partitions
-                        .map(|told| (told.error_code, told.offset.0))
+                    told.map(|(_, found)| (found.error_code, found.offset.0))
                         .collect(),
                 )
             }

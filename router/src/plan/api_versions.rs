@@ -12,7 +12,7 @@ use keylane_protocol::message::api_versions::{
 const VERSION_WITH_SOFTWARE: i16 = 3;
 
 /// The APIs that a router plans and merges.
-const OFFERED: [ApiKey; 13] = [
+const OFFERED: [ApiKey; 14] = [
     ApiKey::Produce,
     ApiKey::Fetch,
     ApiKey::ListOffsets,
@@ -22,6 +22,7 @@ const OFFERED: [ApiKey; 13] = [
     ApiKey::CreateTopics,
     ApiKey::DeleteTopics,
     ApiKey::InitProducerId,
+    ApiKey::OffsetForLeaderEpoch,
     ApiKey::DescribeConfigs,
     ApiKey::CreatePartitions,
     ApiKey::IncrementalAlterConfigs,

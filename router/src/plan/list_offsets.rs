@@ -1,22 +1,16 @@
-//! ListOffsets: one request for each leader, with a leader epoch always: the client's, or that of the image.
+//! ListOffsets: what it asks, and what its leaders are asked.
 //!
 //! Leaders are asked in [`VERSION`], so what depends on the client's version is decided here: a negative timestamp that
 //! it does not know is refused, never taken as a time.
 
-use ahash::AHashSet;
-use bytestring::ByteString;
 use keylane_protocol::error_code::ErrorCode;
 use keylane_protocol::identifiers::BrokerId;
 use keylane_protocol::message::list_offsets::{
     EARLIEST_TIMESTAMP, LATEST_TIMESTAMP, ListOffsetsPartition, ListOffsetsRequest,
     ListOffsetsTopic, MAX_TIMESTAMP,
 };
-use keylane_protocol::offset::LeaderEpoch;
 
-use super::Place;
-use crate::lookups::Missing;
-use crate::merge::list_offsets::ListOffsetsMerge;
-use crate::routing::{Route, Routing, TopicKey};
+use super::inquiry::{Asked, Inquiry, InquiryPart, Posed, Wanted};
 
 /// The version in which leaders are asked.
 pub const VERSION: i16 = 7;
@@ -24,159 +18,79 @@ pub const VERSION: i16 = 7;
 /// The first version that asks for the greatest timestamp (KIP-734).
 const VERSION_MAX_TIMESTAMP: i16 = 7;
 
-/// What one leader is asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListOffsetsPart {
-    /// The broker.
-    pub broker: BrokerId,
-    /// The request, in [`VERSION`].
-    pub request: ListOffsetsRequest,
-    /// What it asks, in order.
-    pub questions: Vec<Question>,
-}
-
-/// What is asked about one partition.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Question {
-    /// Where in the request it stands.
-    pub place: Place,
-    /// The topic.
-    pub topic: ByteString,
-    /// What is asked.
-    pub asked: ListOffsetsPartition,
-}
-
-/// What a ListOffsets becomes.
-#[derive(Debug)]
-pub struct ListOffsetsPlan {
-    /// What to send.
-    pub parts: Vec<ListOffsetsPart>,
-    /// What cannot be sent yet.
-    pub held: Vec<Question>,
-    /// The answer, which has the places of what is refused already.
-    pub merge: ListOffsetsMerge,
-}
-
-/// Splits a ListOffsets by the leaders of its partitions.
+/// Returns what a request asks.
 #[must_use]
-pub fn plan(request: &ListOffsetsRequest, version: i16, routing: &Routing) -> ListOffsetsPlan {
-    let mut merge = ListOffsetsMerge::new(request, version);
-    let mut questions = Vec::new();
-    let mut seen = AHashSet::new();
-    for (topic_place, topic) in request.topics.iter().enumerate() {
-        for (partition_place, asked) in topic.partitions.iter().enumerate() {
-            let place = Place {
-                topic: topic_place,
-                partition: partition_place,
-            };
-            let refusal = if seen.insert((&topic.name, asked.partition_index)) {
-                refusal(request, asked, version)
-            } else {
-                Some(ErrorCode::InvalidRequest)
-            };
-            match refusal {
-                Some(code) => merge.on_refused(place, code),
-                None => questions.push(Question {
-                    place,
-                    topic: topic.name.clone(),
-                    asked: asked.clone(),
-                }),
-            }
-        }
-    }
-    let (parts, held) = release(questions, request.isolation_level, routing);
-    ListOffsetsPlan { parts, held, merge }
+pub fn inquiry(request: &ListOffsetsRequest, version: i16) -> Inquiry {
+    let asked = |partition: &ListOffsetsPartition| Asked {
+        partition: partition.partition_index,
+        known_epoch: partition.current_leader_epoch,
+        wanted: wanted(request, partition, version),
+    };
+    let topics = request.topics.iter();
+    topics
+        .map(|topic| {
+            let partitions = topic.partitions.iter();
+            (topic.name.clone(), partitions.map(asked).collect())
+        })
+        .collect()
 }
 
-fn refusal(
+fn wanted(
     request: &ListOffsetsRequest,
     asked: &ListOffsetsPartition,
     version: i16,
-) -> Option<ErrorCode> {
+) -> Result<Wanted, ErrorCode> {
     if request.replica_id.0 >= 0 {
         // A client-facing listener serves no replicas.
-        return Some(ErrorCode::ClusterAuthorizationFailed);
+        return Err(ErrorCode::ClusterAuthorizationFailed);
     }
-    match asked.timestamp {
-        LATEST_TIMESTAMP | EARLIEST_TIMESTAMP => None,
-        MAX_TIMESTAMP if version >= VERSION_MAX_TIMESTAMP => None,
-        timestamp if timestamp >= 0 => None,
-        _ => Some(ErrorCode::UnsupportedVersion),
+    let is_known = match asked.timestamp {
+        LATEST_TIMESTAMP | EARLIEST_TIMESTAMP => true,
+        MAX_TIMESTAMP => version >= VERSION_MAX_TIMESTAMP,
+        timestamp => timestamp >= 0,
+    };
+    match is_known {
+        true => Ok(Wanted::Offset {
+            timestamp: asked.timestamp,
+            isolation_level: request.isolation_level,
+        }),
+        false => Err(ErrorCode::UnsupportedVersion),
     }
 }
 
-/// Returns what can be sent, and what still cannot.
+/// Returns what a leader is asked, in [`VERSION`].
 #[must_use]
-pub fn release(
-    held: Vec<Question>,
-    isolation_level: i8,
-    routing: &Routing,
-) -> (Vec<ListOffsetsPart>, Vec<Question>) {
-    let mut parts: Vec<ListOffsetsPart> = Vec::new();
-    let mut still_held = Vec::new();
-    for question in held {
-        let Route::Leader { broker, epoch } = question.route(routing) else {
-            still_held.push(question);
-            continue;
-        };
-        let known = parts.iter().position(|part| part.broker == broker);
-        let part = known.unwrap_or_else(|| {
-            parts.push(ListOffsetsPart {
-                broker,
-                request: ListOffsetsRequest {
-                    replica_id: BrokerId::NONE,
-                    isolation_level,
-                    topics: Vec::new(),
-                },
-                questions: Vec::new(),
-            });
-            parts.len() - 1
-        });
-        parts[part].add(question, epoch);
-    }
-    (parts, still_held)
-}
-
-impl Question {
-    /// Returns where the partition is served.
-    #[must_use]
-    pub fn route(&self, routing: &Routing) -> Route {
-        let topic = routing.image().topic_named(&self.topic);
-        topic.map_or(Route::Unknown, |topic| {
-            routing.route(topic, self.asked.partition_index)
-        })
-    }
-
-    /// Returns what to look up if the partition is not known.
-    #[must_use]
-    pub fn missing(&self) -> Missing {
-        let topic = TopicKey::Name(self.topic.clone());
-        (topic, self.asked.partition_index)
-    }
-}
-
-impl ListOffsetsPart {
-    fn add(&mut self, question: Question, epoch: LeaderEpoch) {
-        let name = &question.topic;
-        let topics = &mut self.request.topics;
-        if topics.last().is_none_or(|topic| topic.name != *name) {
-            topics.push(ListOffsetsTopic {
-                name: name.clone(),
-                ..ListOffsetsTopic::default()
-            });
+pub fn request(part: &InquiryPart) -> ListOffsetsRequest {
+    let mut request = ListOffsetsRequest {
+        replica_id: BrokerId::NONE,
+        ..ListOffsetsRequest::default()
+    };
+    for (topic, posed) in part.by_topic() {
+        let mut partitions = Vec::with_capacity(posed.len());
+        for Posed {
+            question,
+            leader_epoch,
+        } in posed
+        {
+            if let Wanted::Offset {
+                timestamp,
+                isolation_level,
+            } = question.wanted
+            {
+                request.isolation_level = isolation_level;
+                partitions.push(ListOffsetsPartition {
+                    partition_index: question.partition,
+                    current_leader_epoch: *leader_epoch,
+                    timestamp,
+                });
+            }
         }
-        let topic = topics.last_mut().expect("one was pushed");
-        let known = question.asked.current_leader_epoch;
-        topic.partitions.push(ListOffsetsPartition {
-            current_leader_epoch: if known == LeaderEpoch::NONE {
-                epoch
-            } else {
-                known
-            },
-            ..question.asked.clone()
+        request.topics.push(ListOffsetsTopic {
+            name: topic.clone(),
+            partitions,
         });
-        self.questions.push(question);
     }
+    request
 }
 
 #[cfg(test)]

@@ -1,10 +1,12 @@
-//! ListOffsets: questions go to the leaders, answers back.
+//! ListOffsets and OffsetForLeaderEpoch: questions go to the leaders, answers back.
 
 use std::collections::VecDeque;
 
 use keylane_protocol::api::ApiKey;
 use keylane_protocol::link::lane::{Answer, Request};
 use keylane_protocol::message::list_offsets::ListOffsetsRequest;
+use keylane_protocol::message::offset_for_leader_epoch::OffsetForLeaderEpochRequest;
+use keylane_protocol::primitive::{DecodeError, EncodeError};
 
 use super::answered::{body_of, read_answer};
 use super::lanes::{Item, Offered, Said};
@@ -13,20 +15,24 @@ use super::{ConnectionError, Current, Session, now};
 use crate::asking::{AskEffect, Asking};
 use crate::limits::TIME_OUT;
 use crate::mailbox::Asked;
+use crate::merge::inquiry::Findings;
 use crate::plan::check_items;
-use crate::plan::list_offsets::VERSION;
+use crate::plan::inquiry::{Inquiry, InquiryPart};
 use crate::producing::RequestId;
 use crate::routing::Moment;
+use crate::{merge, plan};
 
-/// A ListOffsets that is not answered.
+/// A request for offsets that is not answered.
 #[derive(Debug)]
 pub(super) struct Underway {
     pub(super) id: RequestId,
+    /// What it came as.
+    form: Form,
     pub(super) asking: Asking,
 }
 
 impl Session {
-    pub(super) fn begin_asking(
+    pub(super) fn begin_list_offsets(
         &mut self,
         id: RequestId,
         request: &ListOffsetsRequest,
@@ -34,25 +40,49 @@ impl Session {
     ) -> Result<(), ConnectionError> {
         let partitions = request.topics.iter().map(|topic| topic.partitions.len());
         check_items(request.topics.len() + partitions.sum::<usize>())?;
+        let inquiry = plan::list_offsets::inquiry(request, form.version);
+        self.begin_asking(id, &inquiry, form)
+    }
+
+    pub(super) fn begin_epoch_ends(
+        &mut self,
+        id: RequestId,
+        request: &OffsetForLeaderEpochRequest,
+        form: Form,
+    ) -> Result<(), ConnectionError> {
+        let partitions = request.topics.iter().map(|topic| topic.partitions.len());
+        check_items(request.topics.len() + partitions.sum::<usize>())?;
+        let inquiry = plan::offset_for_leader_epoch::inquiry(request);
+        self.begin_asking(id, &inquiry, form)
+    }
+
+    fn begin_asking(
+        &mut self,
+        id: RequestId,
+        inquiry: &Inquiry,
+        form: Form,
+    ) -> Result<(), ConnectionError> {
         let routing = self.routing();
         let moment = Moment {
             routing: &routing,
             now: now(),
         };
         let mut effects = Vec::new();
-        let asked = (request, form.version);
-        let asking = Asking::begin(asked, self.holding(), moment, &mut effects);
-        self.current = Current::Asking(Box::new(Underway { id, asking }));
+        let asking = Asking::begin(inquiry, self.holding(), moment, &mut effects);
+        self.current = Current::Asking(Box::new(Underway { id, form, asking }));
         self.act_on_all(effects, moment)
     }
 
     /// Takes a leader's answer to a part.
     pub(super) fn on_asked(&mut self, part: u64, answer: &Answer) -> Result<(), ConnectionError> {
-        let answered = read_answer(answer, VERSION);
+        let Current::Asking(underway) = &self.current else {
+            return Ok(());
+        };
+        let answered = read_findings(underway.form.api, answer);
         self.ask(|asking, moment, effects| match answered {
-            Ok(response) => asking.on_answer(part, response, moment, effects),
+            Ok(findings) => asking.on_answer(part, findings, moment, effects),
             Err(error) => {
-                tracing::warn!(%error, "a broker's answer to a ListOffsets could not be read");
+                tracing::warn!(%error, "a broker's answer about offsets could not be read");
                 asking.on_lost(part, moment, effects);
             }
         })
@@ -86,16 +116,11 @@ impl Session {
             let Current::Asking(underway) = &mut self.current else {
                 return Ok(());
             };
-            let id = underway.id;
+            let (id, form) = (underway.id, underway.form);
             let mut more = Vec::new();
             match effect {
                 AskEffect::Ask(number, part) => {
-                    let request = Request {
-                        api_key: ApiKey::ListOffsets.code(),
-                        api_version: VERSION,
-                        chunk: body_of(&part.request, VERSION)?.into(),
-                        ..Request::default()
-                    };
+                    let request = request_of(form.api, &part)?;
                     let item = Item {
                         asked: Asked::Part(id, number),
                         said: Said::Request(request),
@@ -113,10 +138,47 @@ impl Session {
                         underway.asking.on_unknown(&unknown, moment, &mut more);
                     }
                 }
-                AskEffect::Answer(response) => self.conclude(id, &response)?,
+                AskEffect::Answer(findings) if form.api == ApiKey::ListOffsets => {
+                    let response = merge::list_offsets::response(findings, form.version);
+                    self.conclude(id, &response)?;
+                }
+                AskEffect::Answer(findings) => {
+                    let response = merge::offset_for_leader_epoch::response(findings);
+                    self.conclude(id, &response)?;
+                }
             }
             effects.extend(more);
         }
         Ok(())
     }
+}
+
+/// Returns what a leader is asked.
+fn request_of(api: ApiKey, part: &InquiryPart) -> Result<Request, EncodeError> {
+    let (api_version, body) = if api == ApiKey::ListOffsets {
+        let version = plan::list_offsets::VERSION;
+        let request = plan::list_offsets::request(part);
+        (version, body_of(&request, version)?)
+    } else {
+        let version = plan::offset_for_leader_epoch::VERSION;
+        let request = plan::offset_for_leader_epoch::request(part);
+        (version, body_of(&request, version)?)
+    };
+    Ok(Request {
+        api_key: api.code(),
+        api_version,
+        chunk: body.into(),
+        ..Request::default()
+    })
+}
+
+/// Reads what a leader has answered.
+fn read_findings(api: ApiKey, answer: &Answer) -> Result<Findings, DecodeError> {
+    Ok(if api == ApiKey::ListOffsets {
+        let response = read_answer(answer, plan::list_offsets::VERSION)?;
+        merge::list_offsets::findings(response)
+    } else {
+        let response = read_answer(answer, plan::offset_for_leader_epoch::VERSION)?;
+        merge::offset_for_leader_epoch::findings(response)
+    })
 }

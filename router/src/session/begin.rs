@@ -118,7 +118,10 @@ impl Session {
         let routing = self.routing();
         match form.api {
             ApiKey::Fetch => self.begin_fetch(&decode(body, form)?, form)?,
-            ApiKey::ListOffsets => self.begin_asking(id, &decode(body, form)?, form)?,
+            ApiKey::ListOffsets => self.begin_list_offsets(id, &decode(body, form)?, form)?,
+            ApiKey::OffsetForLeaderEpoch => {
+                self.begin_epoch_ends(id, &decode(body, form)?, form)?;
+            }
             ApiKey::Metadata => self.begin_metadata(id, decode(body, form)?)?,
             ApiKey::InitProducerId => self.begin_producer_id(id, body, form)?,
             ApiKey::CreateTopics => {
