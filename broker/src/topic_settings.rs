@@ -216,6 +216,12 @@ impl Setting {
         SETTINGS.iter().find(|setting| setting.key == key)
     }
 
+    /// Tells whether a topic that exists can be given another value.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        matches!(self.effect, Effect::Durability | Effect::Fixed(_))
+    }
+
     /// Returns the value that is in effect, as text.
     #[must_use]
     pub fn value_in(&self, settings: &TopicSettings) -> String {

@@ -62,6 +62,36 @@ fn described(client: &mut Client, key: &str) -> (String, i8) {
     (value.to_string(), config.config_source)
 }
 
+#[test]
+fn settings_that_cannot_be_changed_are_described_as_read_only_and_others_are_not() {
+    let broker = TestBroker::start();
+    broker.create_topic("t", 1);
+    let resource = |resource_type, name: &str| DescribeConfigsResource {
+        resource_type,
+        resource_name: name.into(),
+        configuration_keys: None,
+    };
+    let request = DescribeConfigsRequest {
+        resources: vec![
+            resource(RESOURCE_TYPE_TOPIC, "t"),
+            resource(RESOURCE_TYPE_BROKER, "1"),
+            resource(RESOURCE_TYPE_BROKER, ""),
+        ],
+        ..DescribeConfigsRequest::default()
+    };
+    let results = broker.connect().ask(&request, 4).results;
+    let codes = results.iter().map(|result| result.error_code);
+    assert!(codes.eq([ErrorCode::None; 3]));
+    let configs = results[0].configs.iter();
+    let changeable = configs.filter(|config| !config.read_only);
+    let changeable: Vec<&str> = changeable.map(|config| &*config.name).collect();
+    let expected = ["max.message.bytes", "segment.bytes", "segment.ms"];
+    assert_eq!(changeable, expected);
+    assert!(results[1].configs.iter().all(|config| config.read_only));
+    // The settings for all brokers, which tools ask for beside those of each.
+    assert!(results[2].configs.is_empty());
+}
+
 /// Returns how many segment files the only partition has.
 fn segments(broker: &TestBroker) -> usize {
     let mut folders = vec![broker.folder.path().to_owned()];

@@ -1,8 +1,9 @@
 //! Reaching a cluster, and what to do about the errors that come from there.
 
 use keylane_client::{
-    AskError, BuildProducerError, Client, ConnectError, ConnectionError, CreatePartitionsError,
-    CreateTopicError, DeleteTopicError, ListOffsetsError, MetadataError, SendError,
+    AlterConfigsError, AskError, BuildProducerError, Client, ConnectError, ConnectionError,
+    CreatePartitionsError, CreateTopicError, DeleteTopicError, ListOffsetsError, MetadataError,
+    SendError,
 };
 use keylane_protocol::error_code::ErrorCode;
 use std::error::Error;
@@ -64,6 +65,9 @@ fn hint_of_one(error: &(dyn Error + 'static)) -> Option<String> {
         return Some("`keylane topic list` shows the names".to_owned());
     }
     if let Some(CreatePartitionsError::UnknownTopic { .. }) = error.downcast_ref() {
+        return Some("`keylane topic list` shows the names".to_owned());
+    }
+    if let Some(AlterConfigsError::UnknownTopic { .. }) = error.downcast_ref() {
         return Some("`keylane topic list` shows the names".to_owned());
     }
     if let Some(AskError::UnknownTopic { .. }) = error.downcast_ref() {

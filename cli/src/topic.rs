@@ -1,8 +1,8 @@
-//! `keylane topic`: create, list, describe, add partitions, delete.
+//! `keylane topic`: create, list, describe, add partitions, change settings, delete.
 
 use keylane_client::{
-    Admin, ConfigEntry, ConfigResource, ConfigSource, ListedOffset, NewTopic, OffsetSpec,
-    PartitionDescription, TopicDescription,
+    Admin, ConfigChange, ConfigEntry, ConfigResource, ConfigSource, ListedOffset, NewTopic,
+    OffsetSpec, PartitionDescription, TopicDescription,
 };
 use keylane_protocol::identifiers::{BrokerId, PartitionIndex};
 use serde_json::{Value, json};
@@ -41,6 +41,21 @@ pub(crate) fn run(arguments: TopicArguments) -> Result<(), Failure> {
                 let count = u64::try_from(partitions).unwrap_or(0);
                 print(format!("topic {name} has {}", counted(count, "partition")))
             }
+            TopicCommand::Alter {
+                name,
+                set,
+                unset,
+                connect: to,
+            } => {
+                let set = settings("--set", &set)?;
+                let set = set.into_iter();
+                let set = set.map(|(key, value)| ConfigChange::set(key, value));
+                let unset = unset.iter().map(|key| ConfigChange::unset(key.trim()));
+                let admin = connect(&to).await?.admin();
+                let altered = admin.alter_topic_configs(&name, set.chain(unset)).await;
+                altered.map_err(|error| failed("", &error))?;
+                print(format!("changed topic {name}"))
+            }
             TopicCommand::Delete { name, connect: to } => {
                 let admin = connect(&to).await?.admin();
                 let deleted = admin.delete_topic(&name).await;
@@ -56,15 +71,8 @@ async fn create(arguments: TopicCreateArguments) -> Result<(), Failure> {
     if let Some(partitions) = arguments.partitions {
         topic = topic.partitions(partitions);
     }
-    let mut faults = Vec::new();
-    for config in &arguments.config {
-        match config.split_once('=') {
-            Some((key, value)) => topic = topic.config(key.trim(), value.trim()),
-            None => faults.push(format!("--config {config}: give KEY=VALUE")),
-        }
-    }
-    if !faults.is_empty() {
-        return Err(Failure::faults(faults));
+    for (key, value) in settings("--config", &arguments.config)? {
+        topic = topic.config(key, value);
     }
     let admin = connect(&arguments.connect).await?.admin();
     let created = admin.create_topic(topic).await;
@@ -76,6 +84,22 @@ async fn create(arguments: TopicCreateArguments) -> Result<(), Failure> {
         }
         None => format!("created topic {}", created.name),
     })
+}
+
+/// Splits settings that were given with a flag.
+fn settings<'a>(flag: &str, given: &'a [String]) -> Result<Vec<(&'a str, &'a str)>, Failure> {
+    let (mut settings, mut faults) = (Vec::new(), Vec::new());
+    for setting in given {
+        match setting.split_once('=') {
+            Some((key, value)) => settings.push((key.trim(), value.trim())),
+            None => faults.push(format!("{flag} {setting}: give KEY=VALUE")),
+        }
+    }
+    if faults.is_empty() {
+        Ok(settings)
+    } else {
+        Err(Failure::faults(faults))
+    }
 }
 
 async fn list(admin: &Admin, is_json: bool) -> Result<(), Failure> {

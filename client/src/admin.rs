@@ -1,8 +1,10 @@
 //! Creates, deletes and describes: topics, settings, offsets, the cluster.
 //!
 //! Questions are asked of any broker and again when a connection breaks; what changes something is asked once, since
-//! a lost answer leaves open whether it happened. `create_topic`, `create_partitions`, `topics`, `configs` and `cluster` hold one idea each.
+//! a lost answer leaves open whether it happened. `create_topic`, `create_partitions`, `alter_configs`, `topics`, `configs`
+//! and `cluster` hold one idea each.
 
+mod alter_configs;
 mod cluster;
 mod configs;
 mod create_partitions;
@@ -15,10 +17,13 @@ use std::collections::BTreeMap;
 use keylane_protocol::identifiers::PartitionIndex;
 use keylane_protocol::message::Request;
 
+pub use self::alter_configs::ConfigChange;
 pub use self::cluster::{BrokerDescription, ClusterDescription};
 pub use self::configs::{ConfigEntry, ConfigResource, ConfigSource};
 pub use self::create_topic::{CreatedTopic, NewTopic};
-pub use self::error::{AskError, CreatePartitionsError, CreateTopicError, DeleteTopicError};
+pub use self::error::{
+    AlterConfigsError, AskError, CreatePartitionsError, CreateTopicError, DeleteTopicError,
+};
 pub use self::topics::{PartitionDescription, TopicDescription, TopicListing};
 use crate::client::Client;
 use crate::metadata::MetadataError;

@@ -49,9 +49,9 @@ mod reader;
 
 pub use address::{Bootstrap, BrokerAddress, InvalidAddress};
 pub use admin::{
-    Admin, AskError, BrokerDescription, ClusterDescription, ConfigEntry, ConfigResource,
-    ConfigSource, CreatePartitionsError, CreateTopicError, CreatedTopic, DeleteTopicError,
-    NewTopic, PartitionDescription, TopicDescription, TopicListing,
+    Admin, AlterConfigsError, AskError, BrokerDescription, ClusterDescription, ConfigChange,
+    ConfigEntry, ConfigResource, ConfigSource, CreatePartitionsError, CreateTopicError,
+    CreatedTopic, DeleteTopicError, NewTopic, PartitionDescription, TopicDescription, TopicListing,
 };
 pub use client::{Client, ClientBuilder, ConnectError};
 pub use connection::ConnectionError;

@@ -130,7 +130,7 @@ fn entry(setting: &Setting, topic: &Topic, config: &BrokerConfig) -> DescribeCon
     DescribeConfigsResourceResult {
         name: key,
         value: Some(setting.value_in(&topic.settings).into()),
-        read_only: false,
+        read_only: setting.is_read_only(),
         config_source: source(setting, topic, config),
         is_sensitive: false,
         synonyms,
@@ -149,7 +149,7 @@ pub(crate) fn of_new_topic(topic: &Topic, config: &BrokerConfig) -> Vec<Creatabl
     let setting = |setting: &Setting| CreatableTopicConfigs {
         name: ByteString::from_static(setting.key),
         value: Some(setting.value_in(&topic.settings).into()),
-        read_only: false,
+        read_only: setting.is_read_only(),
         config_source: source(setting, topic, config),
         is_sensitive: false,
     };
@@ -157,6 +157,10 @@ pub(crate) fn of_new_topic(topic: &Topic, config: &BrokerConfig) -> Vec<Creatabl
 }
 
 fn of_broker(name: &str, config: &BrokerConfig) -> Outcome {
+    // What was changed for all brokers while they ran: nothing can be.
+    if name.is_empty() {
+        return Ok(Vec::new());
+    }
     if name != config.id.to_string() {
         let id = config.id;
         return Err((

@@ -1,6 +1,6 @@
 //! Flags of the commands that talk to a cluster: `topic`, `produce`, `consume`.
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
 use super::ConnectArguments;
@@ -46,6 +46,21 @@ pub(crate) enum TopicCommand {
         /// How many partitions the topic shall have in all
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..))]
         partitions: i32,
+        /// How to reach the cluster.
+        #[command(flatten)]
+        connect: ConnectArguments,
+    },
+    /// Change settings of a topic, all that are given or none; the others stay as they are
+    #[command(group(ArgGroup::new("changes").required(true).multiple(true).args(["set", "unset"])))]
+    Alter {
+        /// The topic's name
+        name: String,
+        /// Give a setting a value, such as segment.bytes=1048576; may be given again
+        #[arg(long, value_name = "KEY=VALUE")]
+        set: Vec<String>,
+        /// Let a setting go back to its default; may be given again
+        #[arg(long, value_name = "KEY")]
+        unset: Vec<String>,
         /// How to reach the cluster.
         #[command(flatten)]
         connect: ConnectArguments,

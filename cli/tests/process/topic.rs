@@ -81,6 +81,47 @@ fn a_topic_is_given_more_partitions_and_never_fewer() {
 }
 
 #[test]
+fn settings_of_a_topic_are_changed_and_the_others_stay_as_they_are() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = Server::broker(folder.path(), &[]);
+    let created = ["topic", "create", "orders", "--config", "segment.ms=60000"];
+    server.run(created).expect_success();
+    let alter =
+        |arguments: &[&str]| server.run([&["topic", "alter", "orders"], arguments].concat());
+    let settings = || {
+        let json = server.run(["topic", "describe", "orders", "--json"]);
+        let json: Value = serde_json::from_str(&json.expect_success()).expect("JSON");
+        let setting = |name: &str| {
+            let configs = json["configs"].as_array().expect("configs").iter();
+            let mut found = configs.filter(|config| config["name"] == name);
+            let found = found.next().expect("there");
+            let text = |key: &str| found[key].as_str().expect("text").to_owned();
+            (text("value"), text("from"))
+        };
+        (setting("segment.bytes"), setting("segment.ms"))
+    };
+    let by = |value: &str, from: &str| (value.to_owned(), from.to_owned());
+    let set = alter(&["--set", "segment.bytes=1048576"]).expect_success();
+    assert_eq!(set, "changed topic orders\n");
+    let expected = (by("1048576", "topic"), by("60000", "topic"));
+    assert_eq!(settings(), expected);
+    alter(&["--set", "segment.bytes=65536", "--unset", "segment.ms"]).expect_success();
+    let expected = (by("65536", "topic"), by("604800000", "default"));
+    assert_eq!(settings(), expected);
+    let words = ["durability", "what it was created with"];
+    let both = ["--set", "durability=page-cache", "--unset", "segment.bytes"];
+    alter(&both).expect_failure(1, &words);
+    assert_eq!(settings(), expected, "all or nothing");
+    alter(&["--set", "retention.ms=5"]).expect_failure(1, &["only -1 so far"]);
+    alter(&["--set", "a", "--set", "b"])
+        .expect_failure(2, &["--set a: give KEY=VALUE", "--set b: give KEY=VALUE"]);
+    alter(&[]).expect_failure(2, &["--set", "--unset"]);
+    let absent = server.run(["topic", "alter", "nope", "--unset", "segment.ms"]);
+    absent.expect_failure(1, &["there is no topic \"nope\"", "keylane topic list"]);
+    server.stop();
+}
+
+#[test]
 fn what_cannot_be_done_to_a_topic_is_told_with_what_to_do() {
     let folder = tempfile::tempdir().expect("a folder");
     let server = Server::broker(folder.path(), &[]);

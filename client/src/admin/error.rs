@@ -66,6 +66,35 @@ pub enum CreatePartitionsError {
     },
 }
 
+/// Why settings of a topic were not changed.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum AlterConfigsError {
+    /// There is no such topic.
+    #[error("there is no topic {topic:?}")]
+    UnknownTopic {
+        /// The topic's name.
+        topic: String,
+    },
+    /// The cluster refuses: a setting or a value is not possible, or cannot be changed.
+    #[error("the settings of topic {topic:?} were not changed: {code}{}", detail(.message))]
+    Refused {
+        /// The topic's name.
+        topic: String,
+        /// What the broker says.
+        code: ErrorCode,
+        /// The same for people, if the broker tells.
+        message: Option<String>,
+    },
+    /// No broker could be asked, or no answer came.
+    #[error("the settings of topic {topic:?} could not be changed: {source}")]
+    Cluster {
+        /// The topic's name.
+        topic: String,
+        /// Why.
+        source: MetadataError,
+    },
+}
+
 /// Why a topic was not deleted.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum DeleteTopicError {
@@ -153,6 +182,28 @@ impl CreatePartitionsError {
     }
 
     /// Returns whether the topic may have been given them all the same.
+    #[must_use]
+    pub fn is_outcome_unknown(&self) -> bool {
+        match self {
+            Self::UnknownTopic { .. } => false,
+            Self::Refused { code, .. } => is_code_of_unknown_outcome(*code),
+            Self::Cluster { source, .. } => is_answer_lost(source),
+        }
+    }
+}
+
+impl AlterConfigsError {
+    /// Returns whether another attempt may succeed without anything being changed first.
+    #[must_use]
+    pub fn is_retriable(&self) -> bool {
+        match self {
+            Self::UnknownTopic { .. } => false,
+            Self::Refused { code, .. } => code.is_retriable(),
+            Self::Cluster { source, .. } => source.is_retriable(),
+        }
+    }
+
+    /// Returns whether the settings may have been changed all the same.
     #[must_use]
     pub fn is_outcome_unknown(&self) -> bool {
         match self {

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use keylane_client::{
-    Acks, Client, Compression, ConfigResource, ConsumedRecord, CreatePartitionsError,
-    CreateTopicError, DeleteTopicError, ListOffsetsError, MetadataError, NewTopic, Offset,
-    OffsetSpec, OutOfRange, PartitionIndex, Producer, ProducerRecord, ReadError, Reader, SendError,
-    StartAt,
+    Acks, AlterConfigsError, Client, Compression, ConfigChange, ConfigEntry, ConfigResource,
+    ConfigSource, ConsumedRecord, CreatePartitionsError, CreateTopicError, DeleteTopicError,
+    ListOffsetsError, MetadataError, NewTopic, Offset, OffsetSpec, OutOfRange, PartitionIndex,
+    Producer, ProducerRecord, ReadError, Reader, SendError, StartAt,
 };
 
 use super::{Cluster, cluster};
@@ -368,5 +368,64 @@ async fn a_topic_with_more_partitions_keeps_its_records_and_takes_new_ones_in_ea
         "{absent:?}"
     );
     producer.close().await.expect("written");
+    stage.end().await;
+}
+
+/// Describes a topic until a setting has this value: Apache Kafka's brokers learn of a change after it is answered.
+async fn setting_is(stage: &Stage, name: &str, value: Option<&str>) -> ConfigEntry {
+    let resource = ConfigResource::Topic(stage.topic.clone());
+    for _ in 0..100 {
+        let entries = stage.client.admin().describe_configs(&resource).await;
+        let mut entries = entries.expect("answered").into_iter();
+        let entry = entries.find(|entry| entry.name == name).expect("there");
+        let is_set = entry.source == ConfigSource::Topic;
+        if value.map_or(!is_set, |value| entry.value.as_deref() == Some(value)) {
+            return entry;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("{name} did not become {value:?}");
+}
+
+#[tokio::test]
+async fn settings_of_a_topic_are_changed_and_others_stay_as_they_are() {
+    let Some(stage) = Stage::new("altered", 1).await else {
+        return;
+    };
+    let admin = stage.client.admin();
+    let both = [
+        ConfigChange::set("segment.bytes", "2097152"),
+        ConfigChange::set("max.message.bytes", "100000"),
+    ];
+    let altered = admin.alter_topic_configs(&stage.topic, both).await;
+    altered.expect("possible");
+    let entry = setting_is(&stage, "segment.bytes", Some("2097152")).await;
+    assert_eq!(entry.source, ConfigSource::Topic);
+    assert!(!entry.is_read_only);
+    setting_is(&stage, "max.message.bytes", Some("100000")).await;
+    let back = [ConfigChange::unset("segment.bytes")];
+    let altered = admin.alter_topic_configs(&stage.topic, back).await;
+    altered.expect("possible");
+    setting_is(&stage, "segment.bytes", None).await;
+    // One that is not possible keeps the others from being made.
+    for impossible in [
+        ConfigChange::set("no.such.setting", "1"),
+        ConfigChange::set("segment.ms", "soon"),
+        ConfigChange::append("segment.ms", "5"),
+    ] {
+        let changes = [ConfigChange::unset("max.message.bytes"), impossible.clone()];
+        let refused = admin.alter_topic_configs(&stage.topic, changes).await;
+        let is_refused = matches!(refused, Err(AlterConfigsError::Refused { .. }));
+        assert!(is_refused, "{impossible:?}: {refused:?}");
+    }
+    setting_is(&stage, "max.message.bytes", Some("100000")).await;
+    let changes = [ConfigChange::unset("segment.bytes")];
+    let absent = admin
+        .alter_topic_configs("keylane-client-absent", changes)
+        .await;
+    assert!(
+        matches!(absent, Err(AlterConfigsError::UnknownTopic { .. })),
+        "{absent:?}"
+    );
     stage.end().await;
 }

@@ -89,6 +89,12 @@ pub fn plan(
     let mut merge = DescribeConfigsMerge::new(&resources);
     let mut parts: Vec<DescribeConfigsPart> = Vec::new();
     for (place, resource) in resources.into_iter().enumerate() {
+        let is_broker = resource.resource_type == RESOURCE_TYPE_BROKER;
+        if is_broker && resource.resource_name.is_empty() {
+            // What was changed for all brokers while they ran: nothing can be.
+            merge.on_settings(place, Vec::new());
+            continue;
+        }
         match destination(&resource, own, routing) {
             Ok(Some(to)) => part_to(&mut parts, to, request).add(resource, place),
             Ok(None) => {
