@@ -86,7 +86,11 @@ fn where_a_leader_epoch_ends_is_told_of_every_partition_after_its_leader_came_ba
     let router = router(&broker, |_| {});
     let mut connection = Connection::open(router.address());
     let leading = |connection: &mut Connection| {
-        let metadata = connection.ask(&MetadataRequest::default(), 12);
+        let all = MetadataRequest {
+            topics: None,
+            ..MetadataRequest::default()
+        };
+        let metadata = connection.ask(&all, 12);
         metadata.topics[0].partitions[0].leader_epoch
     };
     let send_all = |numbers| {

@@ -5,7 +5,7 @@ use keylane_protocol::identifiers::PartitionIndex;
 use keylane_protocol::message::list_offsets::{
     ListOffsetsPartitionResponse, ListOffsetsResponse, ListOffsetsTopicResponse,
 };
-use keylane_protocol::offset::Offset;
+use keylane_protocol::offset::{LeaderEpoch, Offset};
 use proptest::prelude::*;
 
 use super::*;
