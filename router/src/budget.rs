@@ -1,9 +1,12 @@
 //! How many bytes of requests may be in memory: of one connection, and of all together; and how many of answers.
 //!
 //! At either bound the connection is not read. A request larger than a connection's share is taken alone, so that no
-//! bound ever makes a permitted request impossible. The bounds are those of a broker, for the same reasons.
+//! bound ever makes a permitted request impossible. The bounds are those of a broker, for the same reasons. Connections
+//! that hold more than the pool divided by their number are paused first: they never get its last quarter, so that a
+//! few whose broker is silent cannot stop all others.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub(crate) use crate::metered::ReceiveBudget;
 
@@ -12,16 +15,42 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// The bytes of requests that all connections may hold.
 #[derive(Debug)]
 pub(crate) struct RequestBudget {
-    total: Arc<Semaphore>,
-    total_max: u32,
+    pool: Arc<Pool>,
     connection_max: u32,
 }
 
-/// The share of one connection.
+/// What all connections share.
+#[derive(Debug)]
+struct Pool {
+    total_max: u32,
+    /// For every connection.
+    common: Arc<Semaphore>,
+    common_max: u32,
+    /// For connections that hold no more than their share.
+    reserve: Arc<Semaphore>,
+    reserve_max: u32,
+    connections: AtomicUsize,
+}
+
+impl Pool {
+    async fn charge(&self, bytes: u32, is_modest: bool) -> Option<OwnedSemaphorePermit> {
+        let common = Arc::clone(&self.common).acquire_many_owned(bytes.min(self.common_max));
+        if !is_modest || bytes > self.reserve_max {
+            return common.await.ok();
+        }
+        let reserve = Arc::clone(&self.reserve).acquire_many_owned(bytes);
+        tokio::select! {
+            biased;
+            charged = common => charged.ok(),
+            charged = reserve => charged.ok(),
+        }
+    }
+}
+
+/// What one connection may hold.
 #[derive(Debug)]
 pub(crate) struct ConnectionBudget {
-    total: Arc<Semaphore>,
-    total_max: u32,
+    pool: Arc<Pool>,
     own: Arc<Semaphore>,
     own_max: u32,
 }
@@ -30,26 +59,41 @@ pub(crate) struct ConnectionBudget {
 #[derive(Debug)]
 pub(crate) struct Charge {
     _own: Option<OwnedSemaphorePermit>,
-    _total: Option<OwnedSemaphorePermit>,
+    _pool: Option<OwnedSemaphorePermit>,
 }
 
 impl RequestBudget {
     pub(crate) fn new(total_max: usize, connection_max: usize) -> Self {
         let total_max = clamp(total_max);
-        Self {
-            total: semaphore(total_max),
+        let reserve_max = total_max / 4;
+        let common_max = total_max - reserve_max;
+        let pool = Pool {
             total_max,
+            common: semaphore(common_max),
+            common_max,
+            reserve: semaphore(reserve_max),
+            reserve_max,
+            connections: AtomicUsize::new(0),
+        };
+        Self {
+            pool: Arc::new(pool),
             connection_max: clamp(connection_max),
         }
     }
 
     pub(crate) fn for_connection(&self) -> ConnectionBudget {
+        self.pool.connections.fetch_add(1, Ordering::Relaxed);
         ConnectionBudget {
-            total: Arc::clone(&self.total),
-            total_max: self.total_max,
+            pool: Arc::clone(&self.pool),
             own: semaphore(self.connection_max),
             own_max: self.connection_max,
         }
+    }
+}
+
+impl Drop for ConnectionBudget {
+    fn drop(&mut self) {
+        self.pool.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -60,11 +104,19 @@ impl ConnectionBudget {
         let own = Arc::clone(&self.own).acquire_many_owned(bytes.min(self.own_max));
         // The connection's own share first: who waits for it must not hold anything of the others'.
         let own = own.await.ok();
-        let total = Arc::clone(&self.total).acquire_many_owned(bytes.min(self.total_max));
+        let is_modest = !self.is_above_its_share();
         Charge {
             _own: own,
-            _total: total.await.ok(),
+            _pool: self.pool.charge(bytes, is_modest).await,
         }
+    }
+
+    /// Tells whether the connection holds more than the pool divided by the number of connections.
+    fn is_above_its_share(&self) -> bool {
+        let connections = self.pool.connections.load(Ordering::Relaxed).max(1);
+        let total = usize::try_from(self.pool.total_max).expect("32 bits fit");
+        let own = usize::try_from(self.own_max).expect("32 bits fit");
+        own - self.own.available_permits() > total / connections
     }
 }
 
@@ -121,4 +173,76 @@ fn semaphore(permits: u32) -> Arc<Semaphore> {
     Arc::new(Semaphore::new(
         usize::try_from(permits).expect("32 bits fit"),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const POOL: usize = 1000;
+    const CONNECTION_MAX: usize = 500;
+
+    /// Charges bytes, unless there is no room for them.
+    async fn charge(connection: &ConnectionBudget, bytes: usize) -> Option<Charge> {
+        let charged = timeout(Duration::from_millis(10), connection.charge(bytes));
+        charged.await.ok()
+    }
+
+    /// Charges pieces until there is no room.
+    async fn fill(connection: &ConnectionBudget, bytes: usize) -> Vec<Charge> {
+        let mut charges = Vec::new();
+        while let Some(charged) = charge(connection, bytes).await {
+            charges.push(charged);
+        }
+        charges
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn connections_above_their_share_leave_room_for_the_others() {
+        let budget = RequestBudget::new(POOL, CONNECTION_MAX);
+        let connections = [(); 10].map(|()| budget.for_connection());
+        let greedy = fill(&connections[0], 10).await;
+        assert_eq!(greedy.len(), CONNECTION_MAX / 10);
+        let greedy_too = fill(&connections[1], 10).await;
+        assert_eq!(greedy_too.len(), (750 - CONNECTION_MAX) / 10);
+        // A hundred bytes each are what the pool has for ten connections.
+        let modest = [2, 3].map(|place| &connections[place]);
+        let first = fill(modest[0], 10).await;
+        let second = fill(modest[1], 10).await;
+        assert_eq!((first.len(), second.len()), (10, 10));
+        drop(greedy);
+        assert!(charge(&connections[1], 10).await.is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_alone_gets_what_a_connection_may_hold() {
+        let budget = RequestBudget::new(POOL, CONNECTION_MAX);
+        let alone = budget.for_connection();
+        assert_eq!(fill(&alone, 50).await.len(), CONNECTION_MAX / 50);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_largest_request_is_possible_for_every_connection() {
+        let budget = RequestBudget::new(POOL, CONNECTION_MAX);
+        let connections = [(); 50].map(|()| budget.for_connection());
+        for connection in &connections {
+            let charged = charge(connection, 10 * POOL).await;
+            assert!(charged.is_some());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn connections_that_have_gone_count_no_more() {
+        let budget = RequestBudget::new(POOL, CONNECTION_MAX);
+        for _ in 0..100 {
+            drop(budget.for_connection());
+        }
+        let alone = budget.for_connection();
+        assert_eq!(fill(&alone, 500).await.len(), 1);
+        assert!(!alone.is_above_its_share());
+    }
 }
