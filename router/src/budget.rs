@@ -177,9 +177,8 @@ fn semaphore(permits: u32) -> Arc<Semaphore> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use tokio::time::timeout;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
 
     use super::*;
 
@@ -187,62 +186,65 @@ mod tests {
     const CONNECTION_MAX: usize = 500;
 
     /// Charges bytes, unless there is no room for them.
-    async fn charge(connection: &ConnectionBudget, bytes: usize) -> Option<Charge> {
-        let charged = timeout(Duration::from_millis(10), connection.charge(bytes));
-        charged.await.ok()
+    fn charge(connection: &ConnectionBudget, bytes: usize) -> Option<Charge> {
+        let charging = pin!(connection.charge(bytes));
+        match charging.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(charge) => Some(charge),
+            Poll::Pending => None,
+        }
     }
 
     /// Charges pieces until there is no room.
-    async fn fill(connection: &ConnectionBudget, bytes: usize) -> Vec<Charge> {
+    fn fill(connection: &ConnectionBudget, bytes: usize) -> Vec<Charge> {
         let mut charges = Vec::new();
-        while let Some(charged) = charge(connection, bytes).await {
+        while let Some(charged) = charge(connection, bytes) {
             charges.push(charged);
         }
         charges
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn connections_above_their_share_leave_room_for_the_others() {
+    #[test]
+    fn connections_above_their_share_leave_room_for_the_others() {
         let budget = RequestBudget::new(POOL, CONNECTION_MAX);
         let connections = [(); 10].map(|()| budget.for_connection());
-        let greedy = fill(&connections[0], 10).await;
+        let greedy = fill(&connections[0], 10);
         assert_eq!(greedy.len(), CONNECTION_MAX / 10);
-        let greedy_too = fill(&connections[1], 10).await;
+        let greedy_too = fill(&connections[1], 10);
         assert_eq!(greedy_too.len(), (750 - CONNECTION_MAX) / 10);
         // A hundred bytes each are what the pool has for ten connections.
         let modest = [2, 3].map(|place| &connections[place]);
-        let first = fill(modest[0], 10).await;
-        let second = fill(modest[1], 10).await;
+        let first = fill(modest[0], 10);
+        let second = fill(modest[1], 10);
         assert_eq!((first.len(), second.len()), (10, 10));
         drop(greedy);
-        assert!(charge(&connections[1], 10).await.is_some());
+        assert!(charge(&connections[1], 10).is_some());
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_connection_alone_gets_what_a_connection_may_hold() {
+    #[test]
+    fn a_connection_alone_gets_what_a_connection_may_hold() {
         let budget = RequestBudget::new(POOL, CONNECTION_MAX);
         let alone = budget.for_connection();
-        assert_eq!(fill(&alone, 50).await.len(), CONNECTION_MAX / 50);
+        assert_eq!(fill(&alone, 50).len(), CONNECTION_MAX / 50);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn the_largest_request_is_possible_for_every_connection() {
+    #[test]
+    fn the_largest_request_is_possible_for_every_connection() {
         let budget = RequestBudget::new(POOL, CONNECTION_MAX);
         let connections = [(); 50].map(|()| budget.for_connection());
         for connection in &connections {
-            let charged = charge(connection, 10 * POOL).await;
+            let charged = charge(connection, 10 * POOL);
             assert!(charged.is_some());
         }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn connections_that_have_gone_count_no_more() {
+    #[test]
+    fn connections_that_have_gone_count_no_more() {
         let budget = RequestBudget::new(POOL, CONNECTION_MAX);
         for _ in 0..100 {
             drop(budget.for_connection());
         }
         let alone = budget.for_connection();
-        assert_eq!(fill(&alone, 500).await.len(), 1);
+        assert_eq!(fill(&alone, 500).len(), 1);
         assert!(!alone.is_above_its_share());
     }
 }

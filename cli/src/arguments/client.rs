@@ -55,7 +55,7 @@ pub(crate) enum TopicCommand {
     Alter {
         /// The topic's name
         name: String,
-        /// Give a setting a value, such as segment.bytes=1048576; may be given again
+        /// Give a setting a value, such as segment.bytes=16777216; may be given again
         #[arg(long, value_name = "KEY=VALUE")]
         set: Vec<String>,
         /// Let a setting go back to its default; may be given again
@@ -86,7 +86,7 @@ pub(crate) struct TopicCreateArguments {
     /// How many partitions; without it, the broker's default
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..))]
     pub(crate) partitions: Option<i32>,
-    /// A setting of the topic, such as durability=page-cache or segment.bytes=1048576; may be given again
+    /// A setting of the topic, such as durability=page-cache or segment.bytes=16777216; may be given again
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) config: Vec<String>,
 }

@@ -101,12 +101,12 @@ fn settings_of_a_topic_are_changed_and_the_others_stay_as_they_are() {
         (setting("segment.bytes"), setting("segment.ms"))
     };
     let by = |value: &str, from: &str| (value.to_owned(), from.to_owned());
-    let set = alter(&["--set", "segment.bytes=1048576"]).expect_success();
+    let set = alter(&["--set", "segment.bytes=2097152"]).expect_success();
     assert_eq!(set, "changed topic orders\n");
-    let expected = (by("1048576", "topic"), by("60000", "topic"));
+    let expected = (by("2097152", "topic"), by("60000", "topic"));
     assert_eq!(settings(), expected);
-    alter(&["--set", "segment.bytes=65536", "--unset", "segment.ms"]).expect_success();
-    let expected = (by("65536", "topic"), by("604800000", "default"));
+    alter(&["--set", "segment.bytes=4194304", "--unset", "segment.ms"]).expect_success();
+    let expected = (by("4194304", "topic"), by("604800000", "default"));
     assert_eq!(settings(), expected);
     let words = ["durability", "what it was created with"];
     let both = ["--set", "durability=page-cache", "--unset", "segment.bytes"];

@@ -28,10 +28,13 @@ pub struct Found {
 /// What leaders have found, or the client is told, by topic and partition.
 pub type Findings = Vec<(ByteString, Vec<(PartitionIndex, Found)>)>;
 
+/// The partitions of a topic, as they are asked for, and what was found in each.
+type Places = Vec<(PartitionIndex, Option<Found>)>;
+
 /// An answer on its way.
 #[derive(Debug)]
 pub struct InquiryMerge {
-    topics: Vec<(ByteString, Vec<(PartitionIndex, Option<Found>)>)>,
+    topics: Vec<(ByteString, Places)>,
     unsettled: usize,
 }
 
