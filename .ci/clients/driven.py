@@ -18,6 +18,8 @@ from samples import Sample
 class Driven(cases.Client):
     """A client whose operations a program carries out."""
 
+    answer_timeout_seconds: float = OPERATION_TIMEOUT_SECONDS + 5
+
     def __init__(self, bootstrap: str, admin: str, command: list[str]):
         super().__init__(bootstrap, admin)
         self.process = subprocess.Popen([*command, bootstrap], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -42,7 +44,7 @@ class Driven(cases.Client):
         with self.writing:
             self.process.stdin.write(json.dumps({"id": number, "operation": operation, **arguments}) + "\n")
             self.process.stdin.flush()
-        answer = waiting.get(timeout=OPERATION_TIMEOUT_SECONDS + 5)
+        answer = waiting.get(timeout=self.answer_timeout_seconds)
         if "refused" in answer:
             raise Refused(answer["refused"], answer.get("words"))
         if "broken" in answer:

@@ -9,6 +9,7 @@ import asyncio
 import collections
 import struct
 import threading
+import typing
 
 SERVER_HOST = b"127.0.0.1"
 FRAME_BYTES_MAX = 100 * 1024 * 1024
@@ -31,7 +32,8 @@ Exchange = collections.namedtuple("Exchange", "api_key version request response"
 class Relay:
     """Relays connections on `host` (for example 127.0.0.2) to 127.0.0.1, both at `port`."""
 
-    def __init__(self, host: str, port: int, keep_frames: bool = False, highest_versions: dict[int, int] | None = None):
+    def __init__(self, host: str, port: int, keep_frames: bool = False, highest_versions: dict[int, int] | None = None,
+                 watch: typing.Callable[[Exchange], None] = lambda _: None):
         assert len(host) == len(SERVER_HOST), "the addresses must be equally long to be exchanged in place"
         self.host, self.port = host, port
         self.address = f"{host}:{port}"
@@ -40,6 +42,7 @@ class Relay:
         self.batches: set[tuple[str, str, bool]] = set()
         self.exchanges: list[Exchange] = []
         self._keep_frames = keep_frames
+        self._watch = watch
         self._highest_versions = highest_versions or {}
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -95,8 +98,10 @@ class Relay:
         while (frame := await read_frame(reader)) is not None:
             (correlation,) = struct.unpack_from(">i", frame)
             api_key, version, request = waiting.pop(correlation, (-1, -1, b""))
+            exchange = Exchange(api_key, version, request, frame)
+            self._watch(exchange)
             if self._keep_frames:
-                self.exchanges.append(Exchange(api_key, version, request, frame))
+                self.exchanges.append(exchange)
             if api_key in ANSWERS_WITH_ADDRESSES:
                 frame = frame.replace(SERVER_HOST, self.host.encode())
             if api_key == API_VERSIONS:
@@ -140,6 +145,51 @@ def version_ranges(frame: bytes, version: int) -> list[tuple[int, int, int, int]
         ranges.append((fields.at, fields.number("h"), fields.number("h"), fields.number("h")))
         fields.skip_tags()
     return ranges
+
+
+def client_id(request: bytes) -> str:
+    """Returns how the client of a request calls itself."""
+    return Fields(request, 8).bytes("h", flexible=False).decode()
+
+
+Metadata = collections.namedtuple("Metadata", "nodes leaders")
+
+
+def told_metadata(frame: bytes, version: int) -> Metadata:
+    """Returns the nodes of a Metadata answer of version 1 to 12, as pairs of id and address, and each partition's leader."""
+    fields = Fields(frame, 4)
+    fields.flexible = version >= 9
+    fields.skip_tags()
+    if version >= 3:
+        fields.number("i")  # throttle time
+    nodes, leaders = [], {}
+    for _ in range(fields.length("i")):
+        node, host, port = fields.number("i"), fields.bytes("h").decode(), fields.number("i")
+        fields.bytes("h")  # rack
+        fields.skip_tags()
+        nodes.append((node, f"{host}:{port}"))
+    if version >= 2:
+        fields.bytes("h")  # cluster id
+    fields.number("i")  # controller id
+    for _ in range(fields.length("i")):
+        fields.number("h")  # error
+        topic = fields.bytes("h").decode()
+        fields.at += 16 if version >= 10 else 0
+        fields.number("b")  # is internal
+        for _ in range(fields.length("i")):
+            fields.number("h")  # error
+            index, leader = fields.number("i"), fields.number("i")
+            if version >= 7:
+                fields.number("i")  # leader epoch
+            for _ in range(3 if version >= 5 else 2):  # replicas, in-sync replicas, offline replicas
+                count = fields.length("i")
+                fields.at += 4 * count
+            fields.skip_tags()
+            leaders[topic, index] = leader
+        if version >= 8:
+            fields.number("i")  # authorized operations
+        fields.skip_tags()
+    return Metadata(nodes, leaders)
 
 
 CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]

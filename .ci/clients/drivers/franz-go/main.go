@@ -13,6 +13,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -21,14 +22,16 @@ import (
 )
 
 const (
-	lineBytesMax      = 256 << 20
-	operationTimeout  = 20 * time.Second
-	unsupportedError  = 35
-	batchBytesMax     = 1_000_000
-	recordBytesMax    = 10 << 20
-	fetchWait         = 100 * time.Millisecond
-	earliest, latest  = -2, -1
-	metadataMinMaxAge = 100 * time.Millisecond
+	lineBytesMax     = 256 << 20
+	operationTimeout = 20 * time.Second
+	unsupportedError = 35
+	batchBytesMax    = 1_000_000
+	recordBytesMax   = 10 << 20
+	fetchWait        = 100 * time.Millisecond
+	earliest, latest = -2, -1
+	metadataMinAge   = 100 * time.Millisecond
+	metadataMaxAge   = 200 * time.Millisecond
+	writePause       = 20 * time.Millisecond
 )
 
 type header [2]*string
@@ -75,7 +78,7 @@ type refusal struct {
 func (refused refusal) Error() string { return refused.words }
 
 func main() {
-	shared, err := kgo.NewClient(kgo.SeedBrokers(os.Args[1]), kgo.MetadataMinAge(metadataMinMaxAge))
+	shared, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(os.Args[1], ",")...), kgo.MetadataMinAge(metadataMinAge))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
@@ -164,6 +167,8 @@ func (driver driver) carryOut(ctx context.Context, asked request) (any, error) {
 		return nil, inWords(created[topic].Err, created[topic].ErrMessage)
 	case "change_configs":
 		return nil, driver.changeConfigs(ctx, asked)
+	case "write_and_read":
+		return driver.writeAndRead(asked)
 	case "read_as_group":
 		return nil, driver.readAsGroup(asked)
 	case "begin_transaction":
@@ -332,6 +337,48 @@ func (driver driver) changeConfigs(ctx context.Context, asked request) error {
 		return err
 	}
 	return inWords(of.Err, of.ErrMessage)
+}
+
+// writeAndRead writes small records for a while, with metadata that is asked for again and again, and reads them. It returns how
+// many were acknowledged and how many were read.
+func (driver driver) writeAndRead(asked request) (any, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(asked.TimeoutMs)*time.Millisecond+operationTimeout)
+	defer cancel()
+	client, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(driver.bootstrap, ",")...), kgo.ConsumeTopics(asked.Topic),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxWait(fetchWait),
+		kgo.MetadataMaxAge(metadataMaxAge), kgo.MetadataMinAge(metadataMinAge))
+	if err != nil {
+		return nil, err
+	}
+	defer client.Close()
+	var written, read atomic.Int64
+	var failure atomic.Value
+	reading, stopReading := context.WithCancel(ctx)
+	defer stopReading()
+	go func() {
+		for reading.Err() == nil {
+			read.Add(int64(client.PollFetches(reading).NumRecords()))
+		}
+	}()
+	for end := time.Now().Add(time.Duration(asked.TimeoutMs) * time.Millisecond); time.Now().Before(end); time.Sleep(writePause) {
+		client.Produce(ctx, &kgo.Record{Topic: asked.Topic, Value: []byte("record")}, func(_ *kgo.Record, err error) {
+			if err != nil {
+				failure.Store(err)
+			} else {
+				written.Add(1)
+			}
+		})
+	}
+	if err := client.Flush(ctx); err != nil {
+		return nil, err
+	}
+	if err, isThere := failure.Load().(error); isThere {
+		return nil, err
+	}
+	for read.Load() < written.Load() && ctx.Err() == nil {
+		time.Sleep(writePause)
+	}
+	return []int64{written.Load(), read.Load()}, nil
 }
 
 func (driver driver) readAsGroup(asked request) error {
