@@ -81,6 +81,10 @@ class Client(abc.ABC):
     def consume(self, topic: str, partition: int, offset: int, count: int) -> list[Sample]:
         """Reads `count` records of a partition from an offset on, or what comes before time runs out."""
 
+    def consume_of_epoch(self, topic: str, partition: int, offset: int, count: int) -> list[Sample]:
+        """Reads as `consume` does, after it has asked whether the leader epoch of the record before still ends after the offset."""
+        raise NotImplementedError
+
     @abc.abstractmethod
     def offsets(self, topic: str, partition: int, timestamp: int | str) -> int | None:
         """Returns the offset for `"earliest"`, `"latest"` or a timestamp; `None` if no record is that late."""
@@ -209,6 +213,7 @@ def all_cases(cases: Cases, arguments: argparse.Namespace) -> None:
         "produce with acks 0": lambda client, topic, _: produce_with_acks(client, topic, 0),
         "keyed produce": keyed_produce,
         "consume by offset": consume_by_offset,
+        "consume by leader epoch": consume_by_leader_epoch,
         "list offsets": list_offsets,
         "a waiting reader gets a record written later": waiting_reader,
         "describe cluster": describe_cluster,
@@ -310,6 +315,17 @@ def consume_by_offset(client: Client, topic: str, expected: list[Sample]) -> Non
     client.produce(topic, records, "gzip")
     for offset in (0, 1, 57, len(records) - 1):
         found = client.consume(topic, partition, offset, len(records) - offset)
+        samples.compare(records[offset:], found, f"from offset {offset}")
+
+
+def consume_by_leader_epoch(client: Client, topic: str, expected: list[Sample]) -> None:
+    """A reader that knows the epoch of what it has read asks where that epoch ends, lest its place is another's by now."""
+    client.create_topic(topic, samples.PARTITION_COUNT)
+    partition = samples.COUNTED_PARTITION
+    records = samples.of_partition(expected, partition)
+    client.produce(topic, records)
+    for offset in (1, 57, len(records) - 1):
+        found = client.consume_of_epoch(topic, partition, offset, len(records) - offset)
         samples.compare(records[offset:], found, f"from offset {offset}")
 
 

@@ -25,7 +25,7 @@ TIMEOUT_MS = OPERATION_TIMEOUT_SECONDS * 1000
 
 class AioKafka(cases.Client):
     name, version, sample_file = "aiokafka", aiokafka.__version__, "kafka-python.tsv"
-    cannot = frozenset({"change configs", "unknown config change is refused", "bad config change is refused",
+    cannot = frozenset({"consume by leader epoch", "change configs", "unknown config change is refused", "bad config change is refused",
                         "consumer group is refused"})
 
     def __init__(self, bootstrap: str, admin: str):

@@ -89,7 +89,17 @@ class ConfluentKafka(cases.Client):
                          "message.timeout.ms": TIMEOUT_MS, **settings})
 
     def consume(self, topic, partition, offset, count):
-        self.consumer.assign([TopicPartition(topic, partition, offset)])
+        return self.consume_from(TopicPartition(topic, partition, offset), count)
+
+    def consume_of_epoch(self, topic, partition, offset, count):
+        self.consumer.assign([TopicPartition(topic, partition, offset - 1)])
+        (before,) = self.consumer.consume(num_messages=1, timeout=OPERATION_TIMEOUT_SECONDS)
+        assert before.leader_epoch() is not None, "the record before has no leader epoch"
+        return self.consume_from(TopicPartition(topic, partition, offset, leader_epoch=before.leader_epoch()), count)
+
+    def consume_from(self, place, count):
+        partition, offset = place.partition, place.offset
+        self.consumer.assign([place])
         found: list[Sample] = []
         deadline = time.monotonic() + OPERATION_TIMEOUT_SECONDS
         while len(found) < count and time.monotonic() < deadline:

@@ -21,7 +21,7 @@ FOLDER = HERE / "drivers" / "kafkajs"
 class KafkaJs(Driven):
     name, sample_file = "kafkajs", "kafkajs.tsv"
     version = json.loads((FOLDER / "package.json").read_text())["dependencies"]["kafkajs"]
-    cannot = frozenset({"change configs", "unknown config change is refused", "bad config change is refused", "consume by offset",
+    cannot = frozenset({"change configs", "unknown config change is refused", "bad config change is refused", "consume by offset", "consume by leader epoch",
                         "a waiting reader gets a record written later"})
 
     shows_words = False

@@ -33,6 +33,7 @@ class Kcat(cases.Client):
     name, sample_file = "kcat", "kcat.tsv"
     version = re.search(r"Version (\S+)", subprocess.run(["kcat", "-V"], capture_output=True, text=True).stdout).group(1)
     cannot = frozenset({
+        "consume by leader epoch",
         "describe configs", "change configs", "fewer partitions is refused", "more partitions of an unknown topic is refused",
         "unknown config change is refused", "bad config change is refused", "existing topic is refused", "unknown topic is refused", "replication factor 3 is refused in words",
         "no partitions is refused", "bad topic name is refused", "unknown config is refused", "bad config value is refused",

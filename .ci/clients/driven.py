@@ -87,6 +87,12 @@ class Driven(cases.Client):
         assert offsets == list(range(offset, offset + len(found))), f"offsets {offsets} from {offset}"
         return [from_json(record) for record in found]
 
+    def consume_of_epoch(self, topic, partition, offset, count):
+        (before,) = self.ask("consume", topic=topic, partition=partition, offset=offset - 1, count=1, timeout_ms=OPERATION_TIMEOUT_SECONDS * 1000)
+        found = self.ask("consume", topic=topic, partition=partition, offset=offset, epoch=before["epoch"], count=count,
+                         timeout_ms=OPERATION_TIMEOUT_SECONDS * 1000)
+        return [from_json(record) for record in found]
+
     def offsets(self, topic, partition, timestamp):
         asked = {"earliest": -2, "latest": -1}.get(timestamp, timestamp)
         found = self.ask("offsets", topic=topic, partition=partition, timestamp=asked)

@@ -117,6 +117,7 @@ public final class JavaCases {
         cases.put("produce with acks 0", topic -> produceWithAcks(topic, "0"));
         cases.put("keyed produce", this::keyedProduce);
         cases.put("consume by offset", this::consumeByOffset);
+        cases.put("consume by leader epoch", this::consumeByLeaderEpoch);
         cases.put("list offsets", this::listOffsets);
         cases.put("a waiting reader gets a record written later", this::waitingReader);
         cases.put("describe cluster", ignored -> {
@@ -236,6 +237,16 @@ public final class JavaCases {
         client.produce(topic, records, Map.of("compression.type", "gzip"));
         for (int offset : List.of(0, 1, 57, records.size() - 1)) {
             var found = client.consume(topic, COUNTED_PARTITION, offset, records.size() - offset);
+            Sample.compare(records.subList(offset, records.size()), found, "from offset " + offset);
+        }
+    }
+
+    private void consumeByLeaderEpoch(String topic) throws Exception {
+        client.createTopic(topic, PARTITION_COUNT);
+        var records = Sample.ofPartition(samples, COUNTED_PARTITION);
+        client.produce(topic, records, PLAIN);
+        for (int offset : List.of(1, 57, records.size() - 1)) {
+            var found = client.consumeOfEpoch(topic, COUNTED_PARTITION, offset, records.size() - offset);
             Sample.compare(records.subList(offset, records.size()), found, "from offset " + offset);
         }
     }

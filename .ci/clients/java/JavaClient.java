@@ -17,6 +17,7 @@ import org.apache.kafka.clients.admin.NewPartitions;
 import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.consumer.Consumer;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
+import org.apache.kafka.clients.consumer.OffsetAndMetadata;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.clients.producer.RecordMetadata;
@@ -98,9 +99,23 @@ final class JavaClient implements AutoCloseable {
 
     /** Reads records of a partition from an offset on: as many as asked for, or those that come before time runs out. */
     List<Sample> consume(String topic, int partition, long offset, int count) {
+        return consume(topic, partition, new OffsetAndMetadata(offset), count);
+    }
+
+    /** Reads as consume does, after it has asked whether the leader epoch of the record before still ends after the offset. */
+    List<Sample> consumeOfEpoch(String topic, int partition, long offset, int count) {
         var place = new TopicPartition(topic, partition);
         consumer.assign(List.of(place));
-        consumer.seek(place, offset);
+        consumer.seek(place, offset - 1);
+        var before = consumer.poll(OPERATION_TIMEOUT).records(place).get(0);
+        return consume(topic, partition, new OffsetAndMetadata(offset, before.leaderEpoch(), ""), count);
+    }
+
+    private List<Sample> consume(String topic, int partition, OffsetAndMetadata from, int count) {
+        var place = new TopicPartition(topic, partition);
+        long offset = from.offset();
+        consumer.assign(List.of(place));
+        consumer.seek(place, from);
         var found = new ArrayList<Sample>();
         long deadline = System.nanoTime() + OPERATION_TIMEOUT.toNanos();
         while (found.size() < count && System.nanoTime() < deadline) {

@@ -39,6 +39,7 @@ type header [2]*string
 type record struct {
 	Partition int32    `json:"partition"`
 	Offset    int64    `json:"offset"`
+	Epoch     int32    `json:"epoch"`
 	Timestamp int64    `json:"timestamp"`
 	Key       *string  `json:"key"`
 	Value     *string  `json:"value"`
@@ -59,6 +60,7 @@ type request struct {
 	Idempotent        bool               `json:"idempotent"`
 	Partition         int32              `json:"partition"`
 	Offset            int64              `json:"offset"`
+	Epoch             *int32             `json:"epoch"`
 	Count             int                `json:"count"`
 	Timestamp         int64              `json:"timestamp"`
 	TimeoutMs         int64              `json:"timeout_ms"`
@@ -258,6 +260,9 @@ func (driver driver) consume(asked request) (any, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(asked.TimeoutMs)*time.Millisecond)
 	defer cancel()
 	from := map[string]map[int32]kgo.Offset{asked.Topic: {asked.Partition: kgo.NewOffset().At(asked.Offset)}}
+	if asked.Epoch != nil {
+		from[asked.Topic][asked.Partition] = kgo.NewOffset().At(asked.Offset).WithEpoch(*asked.Epoch)
+	}
 	consumer, err := kgo.NewClient(kgo.SeedBrokers(driver.bootstrap), kgo.ConsumePartitions(from), kgo.FetchMaxWait(fetchWait))
 	if err != nil {
 		return nil, err
@@ -447,7 +452,7 @@ func (wanted record) toProduce(topic string) (*kgo.Record, error) {
 
 func fromConsumed(read *kgo.Record) record {
 	found := record{
-		Partition: read.Partition, Offset: read.Offset, Timestamp: read.Timestamp.UnixMilli(),
+		Partition: read.Partition, Offset: read.Offset, Epoch: read.LeaderEpoch, Timestamp: read.Timestamp.UnixMilli(),
 		Key: asText(read.Key), Value: asText(read.Value), Headers: []header{},
 	}
 	for _, pair := range read.Headers {
