@@ -226,6 +226,7 @@ impl Broker {
             answers,
             address: self.address,
             watchers: AtomicU64::new(0),
+            dropped_sub_batches: AtomicU64::new(0),
             folder_cluster_id,
             stopping: self.stopping.clone(),
             left: self.left.clone(),

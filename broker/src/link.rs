@@ -19,11 +19,12 @@ mod standing;
 mod tests;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use keylane_protocol::link::handshake::{Hello, Role, Welcome};
 use keylane_protocol::link::lane::{Cancel, Flow};
-use keylane_protocol::link::{Frame, LinkViolation, Listener};
+use keylane_protocol::link::{Correlation, Frame, Lane, LinkViolation, Listener};
 use keylane_protocol::primitive::EncodeError;
 use keylane_protocol::transport::link::{LinkReader, LinkWriter, ReadLinkError};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -142,6 +143,10 @@ impl Link {
                 Turn::Image => self.settle_appends(|appends, broker, settled| {
                     appends.on_image(broker, now(), settled);
                 }),
+                // Before anything is taken: while this process stood still, whoever sent it has given it up.
+                Turn::Frame(Some(_)) if !self.listener.on_time(now()) => {
+                    return Err(LinkError::Dead);
+                }
                 Turn::Frame(Some(frame)) => self.take_frames(*frame)?,
                 Turn::Frame(None) => return Ok(()),
                 Turn::Written => {}
@@ -190,8 +195,15 @@ impl Link {
         self.calls.is_empty() && self.lanes.is_idle() && self.appends.is_empty()
     }
 
-    /// Takes a frame, and others that have arrived with it.
+    /// Takes a frame, and others that have arrived with it. Appends get their places at the end, so that of a lane that
+    /// closes meanwhile nothing is appended.
     fn take_frames(&mut self, first: Frame) -> Result<(), LinkError> {
+        let taken = self.take_those_with(first);
+        self.take_arrived();
+        taken
+    }
+
+    fn take_those_with(&mut self, first: Frame) -> Result<(), LinkError> {
         self.take_frame(first)?;
         for _ in 1..FRAMES_AT_ONCE {
             if !self.reads() {
@@ -211,10 +223,10 @@ impl Link {
             return Ok(());
         };
         match frame {
-            Frame::Append(append) => self.settle_appends(|appends, broker, settled| {
-                appends.take(broker, append, now, settled);
-            }),
+            Frame::Append(append) => self.appends.arrived(append, now),
             Frame::Request(request) => {
+                // What the lane has appended before it must be seen by it.
+                self.take_arrived();
                 if let Some(answer) = self.lanes.take(request, now) {
                     self.answer(answer);
                 }
@@ -228,9 +240,7 @@ impl Link {
             Frame::LaneOpen(open) => self.lanes.opened(open),
             Frame::LaneClose(close) => {
                 self.lanes.closed(close.lane);
-                self.settle_appends(|appends, _, settled| {
-                    appends.drop_deferred(close.lane, None, settled);
-                });
+                self.drop_appends(close.lane, None);
             }
             Frame::Finish(finish) => self.lanes.finish(finish.lane, finish.correlation),
             Frame::Cancel(cancel) => self.cancel(&cancel),
@@ -240,15 +250,29 @@ impl Link {
         Ok(())
     }
 
+    /// Gives what has arrived its places.
+    fn take_arrived(&mut self) {
+        self.settle_appends(|appends, broker, settled| appends.take(broker, now(), settled));
+    }
+
     fn cancel(&mut self, cancel: &Cancel) {
         let correlation = cancel.correlation;
         let Flow::Lane(lane) = cancel.flow else {
             return self.calls.cancel(cancel);
         };
         self.lanes.cancel(lane, correlation);
+        self.drop_appends(lane, Some(correlation));
+    }
+
+    /// Drops what of a lane has no place yet, and counts it.
+    fn drop_appends(&mut self, lane: Lane, only: Option<Correlation>) {
+        let mut count = 0;
         self.settle_appends(|appends, _, settled| {
-            appends.drop_deferred(lane, Some(correlation), settled);
+            appends.drop_waiting(lane, only, settled);
+            count = settled.len() as u64;
         });
+        let dropped = &self.broker.dropped_sub_batches;
+        dropped.fetch_add(count, Ordering::Relaxed);
     }
 
     fn take_settled(&mut self) {

@@ -2,6 +2,7 @@
 //!
 //! It keeps nothing of the broker alive: a broker that has ended says so.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use tokio_util::sync::CancellationToken;
@@ -71,6 +72,14 @@ impl Probe {
             Some(_) => Ok(()),
             None => Err("its cluster does not know it".to_owned()),
         }
+    }
+
+    /// Returns how many sub-batches of routers were dropped before they had a place in a log, since their client had gone
+    /// or had given them up; 0 once the broker has stopped.
+    #[must_use]
+    pub fn dropped_sub_batches(&self) -> u64 {
+        let state = self.parts.state.upgrade();
+        state.map_or(0, |state| state.dropped_sub_batches.load(Ordering::Relaxed))
     }
 
     /// Waits until every runtime of the broker has answered: none of them ever waits for a disk.

@@ -54,6 +54,8 @@ pub(crate) struct BrokerState {
     pub address: SocketAddr,
     /// Counts those who wait for records and are no connections.
     pub watchers: AtomicU64,
+    /// Sub-batches of routers whose client had gone before they had a place in a log.
+    pub dropped_sub_batches: AtomicU64,
     /// The cluster that the data folder belonged to when it was opened.
     pub folder_cluster_id: Option<ClusterId>,
     /// Cancelled when no further request may be read.

@@ -30,7 +30,7 @@ use keylane_protocol::message::list_offsets::{
 use keylane_protocol::message::metadata::MetadataRequest;
 use keylane_protocol::offset::{LeaderEpoch, Offset};
 
-use kit::link::{Peer, To, sub_batch};
+use kit::link::{Peer, Relay, To, sub_batch};
 use kit::{Client, TestBroker, batch, values};
 
 const FETCH: i16 = 17;
@@ -218,6 +218,57 @@ fn records_without_acknowledgement_are_appended_although_the_lane_closes() {
     peer.write();
     peer.append(staying, to, batch(&["last"]), 1);
     assert_eq!(peer.outcome(1).base_offset, Offset(2));
+}
+
+fn dropped(broker: &TestBroker) -> u64 {
+    let broker = broker.broker.as_ref().expect("it runs");
+    broker.probe().dropped_sub_batches()
+}
+
+#[test]
+fn records_that_wait_for_the_image_are_dropped_when_their_lane_closes() {
+    let broker = TestBroker::start();
+    let to = topic(&broker, "t", 1);
+    let newer = To {
+        leader_epoch: LeaderEpoch(to.leader_epoch.0 + 1),
+        ..to
+    };
+    let mut peer = Peer::connect(broker.internal_address());
+    let (leaving, staying) = (peer.open_lane(), peer.open_lane());
+    peer.append(leaving, newer, batch(&["x"]), 1);
+    peer.append(leaving, newer, batch(&["y"]), 2);
+    peer.append(staying, newer, batch(&["z"]), 3);
+    peer.rest(Duration::from_millis(50));
+    assert!(!peer.is_told(1) && dropped(&broker) == 0, "they wait");
+    peer.dialer.close_lane(leaving);
+    assert_eq!(peer.outcome(3).error_code, ErrorCode::NotLeaderOrFollower);
+    assert_eq!(dropped(&broker), 2);
+    peer.append(staying, to, batch(&["later"]), 4);
+    assert_eq!(peer.outcome(4).base_offset, Offset(0));
+}
+
+#[test]
+fn records_that_arrive_together_with_the_end_of_their_lane_are_dropped() {
+    let broker = TestBroker::start();
+    let to = topic(&broker, "t", 1);
+    let relay = Relay::to(broker.internal_address());
+    let mut peer = Peer::connect(relay.address);
+    let (leaving, staying) = (peer.open_lane(), peer.open_lane());
+    peer.append(leaving, to, batch(&["first"]), 1);
+    assert_eq!(peer.outcome(1).base_offset, Offset(0));
+    relay.hold();
+    peer.append(leaving, to, batch(&["given up"]), 2);
+    peer.append_unanswered(leaving, to, batch(&["fire"]));
+    peer.append(staying, to, batch(&["kept"]), 3);
+    peer.write();
+    peer.dialer.close_lane(leaving);
+    peer.write();
+    relay.let_go();
+    assert_eq!(peer.outcome(3).base_offset, Offset(2));
+    assert_eq!(dropped(&broker), 1);
+    let response = peer.ask(staying, &fetch(to, 0, 0), FETCH);
+    let values = values(only(&response)).into_iter().map(|(_, value)| value);
+    assert!(values.eq(["first", "fire", "kept"]));
 }
 
 #[test]

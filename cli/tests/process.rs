@@ -24,6 +24,8 @@ mod router;
 mod rows;
 #[path = "process/status.rs"]
 mod status;
+#[path = "process/stopped.rs"]
+mod stopped;
 #[path = "process/support.rs"]
 mod support;
 #[path = "process/topic.rs"]

@@ -1,8 +1,8 @@
 //! Sub-batches of append frames: each is checked, refused and told of by itself.
 //!
 //! ```text
-//! sub-batch ─▶ standing ─▶ checked ─▶ in one message per frame and shard ─▶ durable or refused ─▶ Outcome, credit
-//!                └─ this broker's image is older: behind others of its partition, bounded, and again ─┘
+//! sub-batch ─▶ arrived ─▶ standing ─▶ checked ─▶ in one message per frame and shard ─▶ durable or refused ─▶ Outcome, credit
+//!                             └─ this broker's image is older: behind others of its partition, bounded, and again ─┘
 //! ```
 //! The credit comes back when its fate is known, so a link never has more in memory than it was granted. Nothing here
 //! waits: a message that finds a shard's mailbox full stays in line, and the link is not read meanwhile.
@@ -51,6 +51,8 @@ pub(super) struct Appends {
     outcomes: Arc<Outcomes>,
     tickets: BTreeMap<u64, Ticket>,
     last_number: u64,
+    /// What has arrived together, in order.
+    arrived: Vec<Deferred>,
     lines: BTreeMap<(TopicId, PartitionIndex), Line>,
     /// Messages for shards whose mailboxes were full, in order.
     handing: VecDeque<(usize, AppendEach)>,
@@ -73,30 +75,38 @@ impl Appends {
             outcomes: Arc::default(),
             tickets: BTreeMap::new(),
             last_number: 0,
+            arrived: Vec::new(),
             lines: BTreeMap::new(),
             handing: VecDeque::new(),
         }
     }
 
-    /// Takes an append frame; adds what is refused at once to `settled`.
+    /// Notes an append frame, for [`Appends::take`].
+    pub(super) fn arrived(&mut self, append: Append, now: Instant) {
+        let sizes = append.sub_batches.iter();
+        let frame_bytes = sizes.map(|part| cost(part.records.len())).sum();
+        let sub_batches = append.sub_batches.into_iter();
+        self.arrived.extend(sub_batches.map(|sub_batch| Deferred {
+            ticket: Ticket::new(&sub_batch, now),
+            sub_batch,
+            frame_bytes,
+        }));
+    }
+
+    /// Gives what has arrived its places; adds what is refused at once to `settled`.
     pub(super) fn take(
         &mut self,
         broker: &BrokerState,
-        append: Append,
         now: Instant,
         settled: &mut Vec<Settlement>,
     ) {
-        let sizes = append.sub_batches.iter();
-        let frame_bytes = sizes.map(|part| cost(part.records.len())).sum();
+        if self.arrived.is_empty() {
+            return;
+        }
         let mut round = Round::new(broker, now, settled);
-        for sub_batch in append.sub_batches {
-            let ticket = Ticket::new(&sub_batch, now);
+        for deferred in std::mem::take(&mut self.arrived) {
+            let ticket = deferred.ticket;
             let key = (ticket.topic_id, ticket.partition);
-            let deferred = Deferred {
-                ticket,
-                sub_batch,
-                frame_bytes,
-            };
             // Behind others of its partition it keeps its place.
             if let Some(line) = self.lines.get_mut(&key) {
                 line.deferred.push_back(deferred);
@@ -206,25 +216,27 @@ impl Appends {
     }
 
     /// Drops what of a lane has not got its place, one sub-batch or everything that wants an answer.
-    pub(super) fn drop_deferred(
+    pub(super) fn drop_waiting(
         &mut self,
         lane: Lane,
         only: Option<Correlation>,
         settled: &mut Vec<Settlement>,
     ) {
+        let mut is_kept = |deferred: &Deferred| {
+            let ticket = deferred.ticket;
+            let is_meant = match only {
+                Some(correlation) => ticket.correlation == correlation,
+                None => ticket.acks != 0,
+            };
+            let is_dropped = ticket.lane == lane && is_meant;
+            if is_dropped {
+                settled.push(ticket.dropped());
+            }
+            !is_dropped
+        };
+        self.arrived.retain(&mut is_kept);
         for line in self.lines.values_mut() {
-            line.deferred.retain(|deferred| {
-                let ticket = deferred.ticket;
-                let is_meant = match only {
-                    Some(correlation) => ticket.correlation == correlation,
-                    None => ticket.acks != 0,
-                };
-                let is_dropped = ticket.lane == lane && is_meant;
-                if is_dropped {
-                    settled.push(ticket.dropped());
-                }
-                !is_dropped
-            });
+            line.deferred.retain(&mut is_kept);
         }
         self.lines.retain(|_, line| !line.deferred.is_empty());
     }
@@ -279,7 +291,7 @@ impl Appends {
 
     /// Tells whether none is under way.
     pub(super) fn is_empty(&self) -> bool {
-        self.tickets.is_empty() && self.lines.is_empty()
+        self.tickets.is_empty() && self.lines.is_empty() && self.arrived.is_empty()
     }
 }
 

@@ -44,7 +44,8 @@ fn take(
     sub_batches: Vec<SubBatch>,
 ) -> Vec<Settlement> {
     let mut settled = Vec::new();
-    appends.take(broker, Append { sub_batches }, now(), &mut settled);
+    appends.arrived(Append { sub_batches }, now());
+    appends.take(broker, now(), &mut settled);
     settled
 }
 
@@ -131,7 +132,7 @@ async fn a_lane_that_closes_drops_what_has_no_place_except_what_wants_no_answer(
     let sub_batches = vec![sub_batch(1, 5, -1), sub_batch(2, 5, 0), other];
     take(&mut appends, &broker, sub_batches);
     let mut settled = Vec::new();
-    appends.drop_deferred(LANE, None, &mut settled);
+    appends.drop_waiting(LANE, None, &mut settled);
     assert_eq!(settled.len(), 1, "its credit comes back");
     assert!(settled[0].outcome.is_none() && settled[0].records_length > 0);
     broker.topics.store(image(5).into());

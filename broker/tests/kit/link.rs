@@ -1,7 +1,9 @@
 //! The dialing end of a link to a broker in this process, one step at a time.
 
 use std::collections::VecDeque;
+use std::io::{Read, Write};
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -307,4 +309,81 @@ pub(crate) fn sub_batch(lane: Lane, to: To, records: Bytes) -> SubBatch {
 
 pub(crate) fn now() -> std::time::Instant {
     Instant::now().into_std()
+}
+
+/// Stands between a dialer and a broker, and can keep back what the dialer says.
+pub(crate) struct Relay {
+    pub(crate) address: SocketAddr,
+    held: Arc<Mutex<Held>>,
+}
+
+/// What is kept back; `None` while nothing is.
+struct Held {
+    bytes: Option<Vec<u8>>,
+    to: Option<std::net::TcpStream>,
+}
+
+impl Relay {
+    pub(crate) fn to(broker: SocketAddr) -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let held = Arc::new(Mutex::new(Held {
+            bytes: None,
+            to: None,
+        }));
+        let shared = Arc::clone(&held);
+        std::thread::spawn(move || {
+            let (dialer, _) = listener.accept().expect("it dials");
+            let broker = std::net::TcpStream::connect(broker).expect("it listens");
+            broker.set_nodelay(true).expect("a socket");
+            shared.lock().expect("no panic").to = Some(broker.try_clone().expect("a socket"));
+            let back = (
+                broker.try_clone().expect("a socket"),
+                dialer.try_clone().expect("a socket"),
+            );
+            std::thread::spawn(move || {
+                let (mut from, mut to) = back;
+                let _ = std::io::copy(&mut from, &mut to);
+            });
+            pass_on(dialer, &shared);
+        });
+        Self { address, held }
+    }
+
+    /// Keeps back what the dialer says from now on.
+    pub(crate) fn hold(&self) {
+        self.held.lock().expect("no panic").bytes = Some(Vec::new());
+    }
+
+    /// Passes on at once what was kept back, when something was and no more comes.
+    pub(crate) fn let_go(&self) {
+        let mut length = 0;
+        loop {
+            std::thread::sleep(Duration::from_millis(50));
+            let mut held = self.held.lock().expect("no panic");
+            let bytes = held.bytes.as_ref().expect("it holds");
+            if bytes.is_empty() || bytes.len() > length {
+                length = bytes.len();
+                continue;
+            }
+            let bytes = held.bytes.take().expect("it holds");
+            let to = held.to.as_mut().expect("it is connected");
+            return to.write_all(&bytes).expect("the broker reads");
+        }
+    }
+}
+
+fn pass_on(mut dialer: std::net::TcpStream, shared: &Mutex<Held>) {
+    let mut buffer = vec![0; 1 << 16];
+    while let Ok(count @ 1..) = Read::read(&mut dialer, &mut buffer) {
+        let mut held = shared.lock().expect("no panic");
+        match (&mut held.bytes, buffer.get(..count)) {
+            (Some(bytes), Some(read)) => bytes.extend_from_slice(read),
+            (None, Some(read)) => {
+                let to = held.to.as_mut().expect("it is connected");
+                to.write_all(read).expect("the broker reads");
+            }
+            _ => return,
+        }
+    }
 }

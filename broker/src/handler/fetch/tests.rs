@@ -37,6 +37,7 @@ pub(crate) fn broker() -> (Arc<BrokerState>, mpsc::Receiver<ShardRequest>) {
     let state = BrokerState {
         address: ([127, 0, 0, 1], 9092).into(),
         watchers: Default::default(),
+        dropped_sub_batches: Default::default(),
         folder_cluster_id: None,
         config: Arc::clone(&config),
         topics,
