@@ -48,7 +48,8 @@ pub(crate) enum Command {
     Broker(ServerArguments),
     /// Run one router: Kafka clients that dial it see the whole cluster at its address
     Router(Box<RouterArguments>),
-    /// Run a whole Keylane for development, by default in a temporary folder that is removed at the end
+    /// Run three brokers behind a router in one process for development, by default in a temporary folder that is
+    /// removed at the end
     Dev(ServerArguments),
     /// Create, list, describe and delete topics
     Topic(TopicArguments),

@@ -5,6 +5,7 @@ mod arguments;
 mod bench;
 mod cluster;
 mod consume;
+mod dev;
 mod failure;
 mod log;
 mod nearest;
@@ -29,7 +30,6 @@ use std::process::ExitCode;
 
 use crate::arguments::{Arguments, Command};
 use crate::failure::Failure;
-use crate::settings::Role;
 
 fn main() -> ExitCode {
     log::abort_on_panic();
@@ -52,9 +52,9 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     let default = if is_server { "info" } else { "warn" };
     log::start(arguments.log.as_deref(), default)?;
     match arguments.command {
-        Command::Broker(arguments) => server::run(Role::Broker, &arguments),
+        Command::Broker(arguments) => server::run(&arguments),
         Command::Router(arguments) => router::run(&arguments),
-        Command::Dev(arguments) => server::run(Role::Dev, &arguments),
+        Command::Dev(arguments) => dev::run(&arguments),
         Command::Topic(arguments) => topic::run(arguments),
         Command::Cluster(arguments) => status::run(&arguments),
         Command::Produce(arguments) => produce::run(&arguments),

@@ -10,7 +10,7 @@ use crate::arguments::{RouterArguments, flag_of};
 use crate::failure::Failure;
 use crate::open_files;
 use crate::output::print;
-use crate::stop::{StopListener, StopReason};
+use crate::stop::StopListener;
 
 /// Runs a router until it is told to stop.
 ///
@@ -65,7 +65,7 @@ async fn serve(
             }
             Err(error) => Err(Failure::because("the stop was not clean", &error)),
         },
-        again = second_signal(stop) => {
+        again = stop.next_signal() => {
             tracing::warn!(reason = %again, "ends at once");
             // The threads of the router would be waited for by any other way out.
             std::process::exit(1)
@@ -84,14 +84,4 @@ fn announce(router: &Router, config: &RouterConfig, admin: &Admin) -> Result<(),
         "admin": admin.address(),
     });
     print(ready.to_string())
-}
-
-/// Waits for a signal; that stdin closes now is no further wish.
-async fn second_signal(stop: &mut StopListener) -> StopReason {
-    loop {
-        let reason = stop.next().await;
-        if reason != StopReason::StdinClosed {
-            return reason;
-        }
-    }
 }

@@ -1,12 +1,11 @@
-//! `keylane broker` and `keylane dev`: reads the settings, starts the broker, says so in one JSON line on stdout, and
-//! waits for a reason to stop.
+//! `keylane broker`: reads the settings, starts the broker, says so in one JSON line on stdout, and waits for a reason to
+//! stop.
 
 use keylane_broker::Broker;
 use keylane_broker::config::BrokerConfig;
 use keylane_broker::topic_settings::Durability;
 use serde_json::json;
 use std::path::Path;
-use tempfile::TempDir;
 
 use crate::admin::{Admin, Node};
 use crate::arguments::ServerArguments;
@@ -15,17 +14,14 @@ use crate::open_files;
 use crate::output::print;
 use crate::quantity::{show_duration, show_size};
 use crate::settings::{Given, Role, broker_config};
-use crate::stop::{StopListener, StopReason};
+use crate::stop::StopListener;
 
-/// Runs a server until it is told to stop.
+/// Runs a broker until it is told to stop.
 ///
 /// # Errors
-/// When the settings are wrong, the server cannot start, or it cannot go on.
-pub(crate) fn run(role: Role, arguments: &ServerArguments) -> Result<(), Failure> {
-    let mut temporary = (role == Role::Dev).then(temporary_folder).transpose()?;
-    let mut config = configure(role, arguments, temporary.as_ref().map(TempDir::path))?;
-    // Another folder was named, in one of the places where settings come from.
-    temporary.take_if(|folder| folder.path() != config.data_folder);
+/// When the settings are wrong, the broker cannot start, or it cannot go on.
+pub(crate) fn run(arguments: &ServerArguments) -> Result<(), Failure> {
+    let mut config = configure(Role::Broker, arguments, None)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -37,20 +33,16 @@ pub(crate) fn run(role: Role, arguments: &ServerArguments) -> Result<(), Failure
         let admin = Admin::start(config.admin_listen, 1)?;
         let broker = start(&config, &mut stop).await?;
         admin.show(Node::Broker(broker.probe()));
-        announce(role, &config, &broker, &admin)?;
+        announce(&config, &broker, &admin)?;
         serve(broker, &mut stop).await
     })
 }
 
-fn temporary_folder() -> Result<TempDir, Failure> {
-    let folder = tempfile::Builder::new().prefix("keylane-dev-").tempdir();
-    folder.map_err(|error| {
-        Failure::because("cannot create a temporary folder", &error)
-            .hint("give a folder with --data, or another place for temporary files with TMPDIR")
-    })
-}
-
-fn configure(
+/// Reads the settings of a server.
+///
+/// # Errors
+/// All of their faults.
+pub(crate) fn configure(
     role: Role,
     arguments: &ServerArguments,
     temporary_folder: Option<&Path>,
@@ -96,14 +88,8 @@ async fn start(config: &BrokerConfig, stop: &mut StopListener) -> Result<Broker,
 }
 
 /// Says in the log what an operator must know, then on stdout that clients may come.
-fn announce(
-    role: Role,
-    config: &BrokerConfig,
-    broker: &Broker,
-    admin: &Admin,
-) -> Result<(), Failure> {
+fn announce(config: &BrokerConfig, broker: &Broker, admin: &Admin) -> Result<(), Failure> {
     let durability = config.topic_defaults.durability;
-    let limits = &config.limits;
     tracing::info!(
         id = config.id.0,
         address = %broker.address(),
@@ -113,6 +99,23 @@ fn announce(
         auto_create_topics = config.auto_create_topics,
         "serves Kafka clients"
     );
+    log_settings(config);
+    let ready = json!({
+        "ready": true,
+        "role": "broker",
+        "id": config.id.0,
+        "kafka": broker.address().to_string(),
+        "internal": broker.internal_address().to_string(),
+        "admin": admin.address(),
+        "data": config.data_folder.to_string_lossy(),
+        "durability": durability.to_string(),
+    });
+    print(ready.to_string())
+}
+
+/// Says in the log what bounds a server, and what it does not protect from.
+pub(crate) fn log_settings(config: &BrokerConfig) {
+    let limits = &config.limits;
     tracing::info!(
         connections_max = limits.connections_max,
         request_size_max = show_size(limits.request_bytes_max as u64),
@@ -122,7 +125,7 @@ fn announce(
         idle_timeout = show_duration(limits.idle_timeout),
         "limits"
     );
-    if durability == Durability::PageCache {
+    if config.topic_defaults.durability == Durability::PageCache {
         tracing::warn!("durability is page-cache: a power loss may cost acknowledged records");
     }
     if !(config.listen.ip().is_loopback() && config.internal_listen.ip().is_loopback()) {
@@ -130,21 +133,6 @@ fn announce(
             "other machines can connect, and connections are neither encrypted nor authenticated"
         );
     }
-    let role = match role {
-        Role::Broker => "broker",
-        Role::Dev => "dev",
-    };
-    let ready = json!({
-        "ready": true,
-        "role": role,
-        "id": config.id.0,
-        "kafka": broker.address().to_string(),
-        "internal": broker.internal_address().to_string(),
-        "admin": admin.address(),
-        "data": config.data_folder.to_string_lossy(),
-        "durability": durability.to_string(),
-    });
-    print(ready.to_string())
 }
 
 /// Waits until the broker fails or is told to stop, and then stops it; a second signal does not wait for that.
@@ -173,20 +161,10 @@ async fn serve(broker: Broker, stop: &mut StopListener) -> Result<(), Failure> {
             Ok(Err(error)) => Err(Failure::because("the stop was not clean", &error)),
             Err(error) => Err(Failure::because("the stop was not clean", &error)),
         },
-        again = second_signal(stop) => {
+        again = stop.next_signal() => {
             tracing::warn!(reason = %again, "ends at once");
             // The threads of the broker would be waited for by any other way out.
             std::process::exit(1)
-        }
-    }
-}
-
-/// Waits for a signal; that stdin closes now is no further wish.
-async fn second_signal(stop: &mut StopListener) -> StopReason {
-    loop {
-        let reason = stop.next().await;
-        if reason != StopReason::StdinClosed {
-            return reason;
         }
     }
 }

@@ -50,7 +50,8 @@ pub(crate) struct SettingFlags(BTreeMap<&'static str, String>);
 impl FromArgMatches for SettingFlags {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let given = SETTINGS.iter().filter_map(|setting| {
-            let value = matches.get_one::<String>(setting.name)?;
+            // Not every role has every setting.
+            let value = matches.try_get_one::<String>(setting.name).ok()??;
             Some((setting.name, value.clone()))
         });
         Ok(Self(given.collect()))
@@ -65,8 +66,9 @@ impl FromArgMatches for SettingFlags {
 impl clap::Args for SettingFlags {
     fn augment_args(command: Command) -> Command {
         let dev = command.get_name() == "dev";
-        let defaults = if dev { Role::Dev } else { Role::Broker }.defaults();
-        SETTINGS.iter().fold(command, |command, setting| {
+        let role = if dev { Role::Dev } else { Role::Broker };
+        let defaults = role.defaults();
+        role.settings().fold(command, |command, setting| {
             let default = (setting.show)(&defaults);
             let default = match default.as_str() {
                 "" => String::new(),
@@ -93,7 +95,10 @@ impl clap::Args for SettingFlags {
     }
 }
 
-/// What the settings are for; decides the defaults.
+/// What `dev` decides by itself: it runs several brokers, which only need to find one another.
+const NOT_OF_DEV: [&str; 5] = ["id", "internal-listen", "voters", "bootstrap", "session"];
+
+/// What the settings are for; decides which there are, and the defaults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
     /// `keylane broker`.
@@ -103,6 +108,15 @@ pub(crate) enum Role {
 }
 
 impl Role {
+    /// Returns the settings there are, in the order of `--help`.
+    fn settings(self) -> impl Iterator<Item = &'static Setting> {
+        let is_given = move |setting: &&Setting| match self {
+            Self::Broker => true,
+            Self::Dev => !NOT_OF_DEV.contains(&setting.name),
+        };
+        SETTINGS.iter().filter(is_given)
+    }
+
     /// Returns the configuration when nothing is given. The data folder is empty: a broker must be given one, and
     /// `dev` makes a temporary one.
     fn defaults(self) -> BrokerConfig {
@@ -110,6 +124,8 @@ impl Role {
         if self == Self::Dev {
             config.auto_create_topics = true;
             config.default_partitions = 6;
+            // Everything runs in one process.
+            config.runtimes = 1;
         }
         config
     }
@@ -129,13 +145,13 @@ pub(crate) struct Given<'a> {
 
 /// Returns the configuration, or all its faults.
 pub(crate) fn broker_config(role: Role, given: &Given<'_>) -> Result<BrokerConfig, Vec<String>> {
-    let mut layers = Layers::gather(given);
+    let mut layers = Layers::gather(role, given);
     let mut config = role.defaults();
     if let Some(folder) = given.temporary_folder {
         folder.clone_into(&mut config.data_folder);
     }
     let mut unread = Vec::new();
-    for setting in &SETTINGS {
+    for setting in role.settings() {
         if let Some(value) = layers.values.get(setting.name)
             && let Err(reason) = (setting.apply)(&mut config, &value.text)
         {

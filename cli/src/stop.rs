@@ -65,6 +65,16 @@ impl StopListener {
         }
         reason
     }
+
+    /// Waits for the next signal; that stdin closes is no further wish of who has wished for an end.
+    pub(crate) async fn next_signal(&mut self) -> StopReason {
+        loop {
+            let reason = self.next().await;
+            if reason != StopReason::StdinClosed {
+                return reason;
+            }
+        }
+    }
 }
 
 fn watch_stdin() -> io::Result<oneshot::Receiver<()>> {

@@ -10,6 +10,8 @@ mod broker;
 mod cluster;
 #[path = "process/crash.rs"]
 mod crash;
+#[path = "process/dev.rs"]
+mod dev;
 #[path = "process/disk.rs"]
 mod disk;
 #[path = "process/failover.rs"]

@@ -23,7 +23,7 @@ pub(crate) enum ClusterCommand {
 /// `keylane cluster status`.
 #[derive(Debug, Args)]
 pub(crate) struct StatusArguments {
-    /// Internal addresses of brokers that vote; one that answers is enough.
+    /// Internal addresses of brokers that vote; one that answers is enough. That of `keylane dev` is one above its port
     #[arg(
         long,
         value_name = "HOST:PORT,…",

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::table::SETTINGS;
-use super::{Given, Setting};
+use super::{Given, Role, Setting};
 use crate::nearest::nearest;
 
 /// The text of a setting, as it was given.
@@ -46,12 +45,12 @@ pub(super) struct Layers {
 
 impl Layers {
     /// Looks at every layer; the first that has a setting wins, but faults of all layers are kept.
-    pub(super) fn gather(given: &Given<'_>) -> Self {
+    pub(super) fn gather(role: Role, given: &Given<'_>) -> Self {
         let mut layers = Self {
             values: BTreeMap::new(),
             faults: Vec::new(),
         };
-        for setting in &SETTINGS {
+        for setting in role.settings() {
             if let Some(text) = given.flags.0.get(setting.name) {
                 layers.add(setting, text.clone(), Origin::Flag);
             }
@@ -65,7 +64,7 @@ impl Layers {
             }
         }
         if let Some((path, text)) = &given.file {
-            layers.add_file(path, text);
+            layers.add_file(role, path, text);
         }
         layers
     }
@@ -78,7 +77,7 @@ impl Layers {
         });
     }
 
-    fn add_file(&mut self, path: &Path, text: &str) {
+    fn add_file(&mut self, role: Role, path: &Path, text: &str) {
         let file = path.display();
         let table = match text.parse::<toml::Table>() {
             Ok(table) => table,
@@ -91,8 +90,8 @@ impl Layers {
             }
         };
         for (key, value) in table {
-            let Some(setting) = SETTINGS.iter().find(|setting| setting.name == key) else {
-                let names = SETTINGS.iter().map(|setting| setting.name);
+            let Some(setting) = role.settings().find(|setting| setting.name == key) else {
+                let names = role.settings().map(|setting| setting.name);
                 let near = nearest(&key.replace('_', "-"), names);
                 let near = near.map_or("see --help for the names".to_owned(), |near| {
                     format!("did you mean {near}?")

@@ -95,26 +95,6 @@ fn dev_needs_nothing_and_leaves_nothing() {
 }
 
 #[test]
-fn dev_keeps_a_folder_that_it_is_given() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let start = || {
-        let mut command = keylane();
-        Server::start(
-            command
-                .args(["dev", "--port", "0", "--data"])
-                .arg(folder.path()),
-        )
-    };
-    let server = start();
-    server.run(["topic", "create", "kept"]).expect_success();
-    server.stop();
-    let server = start();
-    let list = server.run(["topic", "list"]).expect_success();
-    assert!(list.contains("kept"), "{list}");
-    server.stop();
-}
-
-#[test]
 fn a_server_takes_as_many_open_files_as_it_is_permitted() {
     let folder = tempfile::tempdir().expect("a folder");
     let program = keylane().get_program().to_owned();
