@@ -106,6 +106,7 @@ class Driven(cases.Client):
 
     def create_partitions(self, topic, count):
         self.ask("create_partitions", topic=topic, count=count)
+        cases.wait_until(lambda: self.leaders_serve(topic, count), "the new partitions' leaders do not serve")
 
     def change_configs(self, topic, changes):
         self.ask("change_configs", topic=topic, changes=changes)
