@@ -170,6 +170,7 @@ def main(make_client: typing.Callable[[str, str], Client]) -> typing.NoReturn:
     parser.add_argument("--prefix", default=f"t{int(time.time())}", help="begins the name of every topic")
     parser.add_argument("--samples", type=pathlib.Path, required=True, help="the folder of sample files")
     parser.add_argument("--read", nargs="*", metavar="TOPIC=FILE", help="only read what other clients wrote: topics with their sample files")
+    parser.add_argument("--on-demand", action="store_true", help="only write to a topic that does not exist, which the server must permit")
     parser.add_argument("--only", nargs="*", default=[], help="only the cases whose name begins so")
     arguments = parser.parse_args()
     client = make_client(arguments.bootstrap, arguments.admin or arguments.bootstrap)
@@ -177,6 +178,9 @@ def main(make_client: typing.Callable[[str, str], Client]) -> typing.NoReturn:
     try:
         if arguments.read is not None:
             cross_reads(cases, arguments)
+        elif arguments.on_demand:
+            name = f"{arguments.prefix}-{client.name}-on-demand"
+            cases.run("a topic is made on demand", lambda: made_on_demand(client, name))
         else:
             all_cases(cases, arguments)
     finally:
@@ -262,6 +266,14 @@ def codec_case(client: Client, topic: str, codec: str, expected: list[Sample]) -
         placed = [offset for offset, sample in zip(offsets, expected) if sample.partition == partition]
         assert placed == list(range(len(placed))), f"partition {partition}: acknowledged offsets {placed}"
     check_topic(client, topic, expected)
+
+
+def made_on_demand(client: Client, topic: str) -> None:
+    keys = [b"%d" % number for number in range(100)]
+    client.produce_by_key(topic, keys)
+    count = client.partition_count(topic)
+    ends = [client.offsets(topic, partition, "latest") for partition in range(count)]
+    assert sum(ends) == len(keys), f"the partitions end at {ends}"
 
 
 def create_topic(client: Client, topic: str, _: list[Sample]) -> None:

@@ -43,8 +43,8 @@ def apache_kafka() -> typing.Iterator[Server]:
 class Cluster:
     """Three Keylane brokers that vote, and routers in front of them; all of them end with the `with` block."""
 
-    def __init__(self, folder: pathlib.Path):
-        self.folder = folder
+    def __init__(self, folder: pathlib.Path, *flags: str):
+        self.folder, self.flags = folder, flags
         self.voters = [f"127.0.0.1:{port}" for port in free_ports(BROKERS)]
         self.brokers: list[Server] = []
         self.routers: list[Server] = []
@@ -77,7 +77,7 @@ class Cluster:
         voters = ",".join(f"{number + 1}@{address}" for number, address in enumerate(self.voters))
         return begin([binary(), "broker", "--id", str(index + 1), "--data", str(self.folder / f"broker-{index + 1}"), "--port", "0",
                       "--internal-listen", self.voters[index], "--voters", voters, "--session", "2s",
-                      *(["--bootstrap"] if index == 0 else [])], KEYLANE_ENVIRONMENT)
+                      *(["--bootstrap"] if index == 0 else []), *self.flags], KEYLANE_ENVIRONMENT)
 
 def binary() -> str:
     chosen = pathlib.Path(os.environ.get("KEYLANE_BINARY", REPOSITORY / "target" / "release" / "keylane"))

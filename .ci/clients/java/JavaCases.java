@@ -28,7 +28,7 @@ import org.apache.kafka.common.utils.AppInfoParser;
 /**
  * Drives Kafka's Java client through the cases that cases.py runs with the other clients, and prints the same lines.
  *
- * <p>Arguments: BOOTSTRAP SERVER(kafka|keylane) PREFIX SAMPLES [--read TOPIC=FILE ...] [--only CASE ...]. The working directory is the
+ * <p>Arguments: BOOTSTRAP SERVER(kafka|keylane) PREFIX SAMPLES [--read TOPIC=FILE ...] [--on-demand] [--only CASE ...]. The working directory is the
  * repository's root.
  */
 public final class JavaCases {
@@ -67,6 +67,8 @@ public final class JavaCases {
                     var expected = Sample.read(folder.resolve(halves[1]));
                     cases.run("reads " + halves[0].substring(prefix.length() + 1), ignored -> cases.checkTopic(halves[0], expected));
                 }
+            } else if (more.contains("--on-demand")) {
+                cases.run("a topic is made on demand", cases::madeOnDemand);
             } else {
                 List<String> only = more.isEmpty() ? List.of("") : more.subList(1, more.size());
                 cases.all(arguments[0], arguments[1].equals("keylane")).forEach((name, function) -> {
@@ -191,6 +193,14 @@ public final class JavaCases {
             check(placed.equals(LongStream.range(0, placed.size()).boxed().toList()), "partition " + partition + ": offsets " + placed);
         }
         checkTopic(topic, samples);
+    }
+
+    private void madeOnDemand(String topic) throws Exception {
+        var records = IntStream.range(0, 100).mapToObj(number -> new ProducerRecord<>(topic, bytes("" + number), bytes("of " + number))).toList();
+        client.produce(records, Map.of());
+        int count = client.partitionCount(topic).orElseThrow();
+        long written = IntStream.range(0, count).mapToLong(partition -> client.latest(topic, partition)).sum();
+        check(written == records.size(), "the topic holds " + written + " records");
     }
 
     private void createTopic(String topic) throws Exception {

@@ -240,7 +240,7 @@ func (driver driver) produce(ctx context.Context, asked request) (any, error) {
 }
 
 func (driver driver) produceByKey(ctx context.Context, asked request) error {
-	producer, err := kgo.NewClient(kgo.SeedBrokers(driver.bootstrap))
+	producer, err := kgo.NewClient(kgo.SeedBrokers(driver.bootstrap), kgo.AllowAutoTopicCreation())
 	if err != nil {
 		return err
 	}
