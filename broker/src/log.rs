@@ -24,7 +24,7 @@ use keylane_protocol::identifiers::{PartitionIndex, TopicId};
 use keylane_protocol::offset::{LeaderEpoch, Offset};
 
 use epochs::EpochHistory;
-use segment::Segment;
+use segment::{BatchPlace, Segment};
 
 /// Which partition, by the id of its topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -82,8 +82,8 @@ pub struct ClosedSegment {
 pub struct Location {
     /// The segment, by its base offset.
     pub segment: Offset,
-    /// A batch begins here, at or before the one looked for.
-    pub position: u64,
+    /// A batch at or before the one looked for.
+    pub place: BatchPlace,
     /// The segment's bytes end here.
     pub end_position: u64,
     /// The offset after the segment's last record.
@@ -261,7 +261,7 @@ impl Log {
             .partition_point(|segment| segment.base_offset() <= offset)
             - 1;
         let segment = &self.segments[index];
-        Some(location(segment, segment.position_before(offset)))
+        Some(location(segment, segment.place_before(offset)))
     }
 
     /// Returns where to begin looking for the first record whose timestamp is at least this; `None` if all are older.
@@ -271,10 +271,7 @@ impl Log {
             .segments
             .iter()
             .find(|segment| segment.max_timestamp() >= timestamp && segment.size_bytes() > 0)?;
-        Some(location(
-            segment,
-            segment.position_before_timestamp(timestamp),
-        ))
+        Some(location(segment, segment.place_before_timestamp(timestamp)))
     }
 
     /// Returns the largest timestamp below which no record with it can lie, and where to look for it.
@@ -285,10 +282,10 @@ impl Log {
     }
 }
 
-fn location(segment: &Segment, position: u64) -> Location {
+fn location(segment: &Segment, place: BatchPlace) -> Location {
     Location {
         segment: segment.base_offset(),
-        position,
+        place,
         end_position: segment.size_bytes(),
         end_offset: segment.end_offset(),
     }

@@ -163,7 +163,7 @@ impl Reader {
             if bytes.is_empty() {
                 return Ok(None);
             }
-            plan.range.position += u64::try_from(bytes.len()).expect("a size fits 64 bits");
+            plan.range.start.position += u64::try_from(bytes.len()).expect("a size fits 64 bits");
             if let Some(found) = first_at_or_after(bytes, search.timestamp, &mut plan)? {
                 return Ok(Some(found));
             }
@@ -214,6 +214,7 @@ fn first_at_or_after(
         let batch = batch.map_err(|_| ReadError::Damaged)?;
         let header = batch.header();
         plan.range.offset = header.end_offset();
+        plan.range.start.base_offset = header.end_offset();
         if header.max_timestamp < timestamp {
             continue;
         }

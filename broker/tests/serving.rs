@@ -504,7 +504,8 @@ fn records_that_left_memory_are_read_from_disk_across_segments() {
                 next += 1;
             }
         }
-        for (timestamp, offset) in [(0, 0), (205, 21), (490, 49), (491, -1), (-3, 49)] {
+        let each = (0..50).flat_map(|i| [(i * 10 - 9, i), (i * 10, i)]);
+        for (timestamp, offset) in each.skip(1).chain([(491, -1), (-3, 49)]) {
             let found = list(&mut client, timestamp, 7);
             assert_eq!(found.offset, Offset(offset), "{timestamp}, round {round}");
         }

@@ -6,6 +6,7 @@ use keylane_protocol::record_batch::{
     HEADER_BYTES, RecordBatch, RecordBatchError, RecordBatchHeader,
 };
 
+use super::segment::BatchPlace;
 use crate::disk::{Disk, DiskError, File};
 
 /// The least that is read at once: small batches are then found with one system call.
@@ -14,8 +15,8 @@ const READ_BYTES_MIN: usize = 64 * 1024;
 /// What to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReadRange {
-    /// A batch begins at this byte, at or before the one that holds `offset`.
-    pub position: u64,
+    /// The batch to begin at, at or before the one that holds `offset`.
+    pub start: BatchPlace,
     /// The segment's bytes end here.
     pub end_position: u64,
     /// The first offset wanted.
@@ -62,7 +63,7 @@ pub fn read_batches(disk: &dyn Disk, file: &File, range: &ReadRange) -> Result<B
     let mut window = Window {
         disk,
         file,
-        position: range.position,
+        position: range.start.position,
         end: range.end_position,
         buffer: Bytes::new(),
     };
@@ -70,7 +71,7 @@ pub fn read_batches(disk: &dyn Disk, file: &File, range: &ReadRange) -> Result<B
         return Ok(Bytes::new());
     };
     window.fill(first.size_bytes(), range.bytes_max)?;
-    let length = window.sound_bytes(range)?;
+    let length = window.sound_bytes(first.base_offset, range)?;
     Ok(window.buffer.slice(..length))
 }
 
@@ -88,33 +89,26 @@ struct Window<'a> {
 impl Window<'_> {
     /// Moves to the first batch that reaches beyond the offset; `None` if the range begins at the segment's end.
     fn find(&mut self, range: &ReadRange) -> Result<Option<RecordBatchHeader>, ReadError> {
-        let mut expected = None;
+        // No checksum covers a base offset: it is right if it follows from the one before, and the first is known.
+        let mut expected = range.start.base_offset;
         while self.position < self.end {
             self.fill(HEADER_BYTES, range.bytes_max)?;
             let header = self.header_at(0)?;
             self.check_place(0, &header, expected)?;
             if header.end_offset() > range.offset {
-                // One that begins behind it hides a batch that is not there: damage is no gap.
-                let is_there = header.base_offset <= range.offset;
-                self.check_place(0, &header, (!is_there).then_some(range.offset))?;
                 return Ok(Some(header));
             }
-            expected = Some(header.end_offset());
+            expected = header.end_offset();
             let size = header.size_bytes();
             self.position += size as u64;
             self.buffer.advance(size.min(self.buffer.len()));
         }
-        match expected {
-            None => Ok(None),
-            // The log says that the offset is in this segment.
-            Some(_) => Err(self.damaged(
-                0,
-                RecordBatchError::Truncated {
-                    needed: HEADER_BYTES,
-                    found: 0,
-                },
-            )),
+        if expected == range.start.base_offset {
+            return Ok(None);
         }
+        // The log says that the offset is in this segment.
+        let (needed, found) = (HEADER_BYTES, 0);
+        Err(self.damaged(0, RecordBatchError::Truncated { needed, found }))
     }
 
     /// Makes the buffer hold at least `needed` bytes; if it must read, it reads as many as are wanted.
@@ -135,9 +129,9 @@ impl Window<'_> {
     }
 
     /// Returns how many bytes of whole, sound batches that are wanted the buffer begins with.
-    fn sound_bytes(&self, range: &ReadRange) -> Result<usize, ReadError> {
+    fn sound_bytes(&self, base_offset: Offset, range: &ReadRange) -> Result<usize, ReadError> {
         let mut length = 0;
-        let mut expected = None;
+        let mut expected = base_offset;
         while self.buffer.len() >= length + HEADER_BYTES {
             let (size, end_offset) = match self.sound_batch(length, expected, range) {
                 Ok(Some(batch)) => batch,
@@ -145,7 +139,7 @@ impl Window<'_> {
                 Ok(None) | Err(_) => break,
             };
             length += size;
-            expected = Some(end_offset);
+            expected = end_offset;
         }
         Ok(length)
     }
@@ -154,7 +148,7 @@ impl Window<'_> {
     fn sound_batch(
         &self,
         at: usize,
-        expected: Option<Offset>,
+        expected: Offset,
         range: &ReadRange,
     ) -> Result<Option<(usize, Offset)>, ReadError> {
         let header = self.header_at(at)?;
@@ -178,16 +172,16 @@ impl Window<'_> {
         &self,
         at: usize,
         header: &RecordBatchHeader,
-        expected: Option<Offset>,
+        expected: Offset,
     ) -> Result<(), ReadError> {
         let found = header.base_offset;
-        match expected {
-            Some(expected) if expected != found => Err(ReadError::Misplaced {
-                position: self.position + at as u64,
-                found,
-            }),
-            _ => Ok(()),
+        if found == expected {
+            return Ok(());
         }
+        Err(ReadError::Misplaced {
+            position: self.position + at as u64,
+            found,
+        })
     }
 
     fn damaged(&self, at: usize, source: RecordBatchError) -> ReadError {

@@ -24,6 +24,15 @@ pub struct IndexEntry {
     pub max_timestamp_before: i64,
 }
 
+/// Where in a segment a batch begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchPlace {
+    /// The byte.
+    pub position: u64,
+    /// Its base offset.
+    pub base_offset: Offset,
+}
+
 /// A segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Segment {
@@ -178,26 +187,29 @@ impl Segment {
     }
 
     /// Returns the beginning of a batch at or before the one that holds the offset.
-    pub(super) fn position_before(&self, offset: Offset) -> u64 {
+    pub(super) fn place_before(&self, offset: Offset) -> BatchPlace {
         let delta = offset.0 - self.base_offset.0;
-        self.position_of(
+        self.place_of(
             self.index
                 .partition_point(|entry| i64::from(entry.offset_delta) <= delta),
         )
     }
 
     /// Returns the beginning of a batch at or before the first one with a timestamp of at least this.
-    pub(super) fn position_before_timestamp(&self, timestamp: i64) -> u64 {
-        self.position_of(
+    pub(super) fn place_before_timestamp(&self, timestamp: i64) -> BatchPlace {
+        self.place_of(
             self.index
                 .partition_point(|entry| entry.max_timestamp_before < timestamp),
         )
     }
 
-    fn position_of(&self, entries_before: usize) -> u64 {
-        match entries_before {
-            0 => 0,
-            count => u64::from(self.index[count - 1].position),
+    fn place_of(&self, entries_before: usize) -> BatchPlace {
+        let entry = entries_before.checked_sub(1).map(|last| self.index[last]);
+        BatchPlace {
+            position: entry.map_or(0, |entry| u64::from(entry.position)),
+            base_offset: self
+                .base_offset
+                .plus(entry.map_or(0, |entry| i64::from(entry.offset_delta))),
         }
     }
 }

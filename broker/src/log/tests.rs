@@ -77,12 +77,12 @@ fn every_offset_is_found_at_or_before_its_batch() {
         for offset in [placement.base_offset, placement.base_offset.plus(1)] {
             let location = log.locate(offset).expect("inside the log");
             assert_eq!(location.segment, placement.segment);
-            assert!(location.position <= placement.position);
+            assert!(location.place.position <= placement.position);
             let interval = match location.segment == log.active().base_offset() {
                 true => segment::INDEX_INTERVAL_BYTES,
                 false => segment::CLOSED_INDEX_INTERVAL_BYTES,
             };
-            assert!(placement.position - location.position <= interval + 700);
+            assert!(placement.position - location.place.position <= interval + 700);
         }
     }
     assert_eq!(log.locate(log.end_offset()), None);
@@ -105,7 +105,7 @@ fn a_timestamp_is_found_at_or_before_the_first_batch_that_reaches_it() {
             .1;
         let location = log.locate_timestamp(wanted).expect("one reaches it");
         assert!(
-            (location.segment, location.position) <= (first.segment, first.position),
+            (location.segment, location.place.position) <= (first.segment, first.position),
             "timestamp {wanted}"
         );
     }

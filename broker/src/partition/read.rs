@@ -137,7 +137,10 @@ impl ReadPlan {
     /// Returns how many bytes there are at most.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let there = self.range.end_position.saturating_sub(self.range.position);
+        let there = self
+            .range
+            .end_position
+            .saturating_sub(self.range.start.position);
         usize::try_from(there).map_or(self.range.bytes_max, |there| {
             there.min(self.range.bytes_max)
         })
@@ -191,7 +194,7 @@ impl Partition {
             partition: self.setup.id,
             segment: location.segment,
             range: ReadRange {
-                position: location.position,
+                start: location.place,
                 end_position: location.end_position,
                 offset,
                 end_offset: self.high_watermark,
@@ -240,7 +243,7 @@ impl Partition {
         match self.log.locate_timestamp(timestamp) {
             None => OffsetSearch::Done(None),
             Some(location) => OffsetSearch::OnDisk(SearchPlan {
-                plan: self.plan(&location, location.segment, TIMESTAMP_WALK_BYTES),
+                plan: self.plan(&location, location.place.base_offset, TIMESTAMP_WALK_BYTES),
                 timestamp,
             }),
         }

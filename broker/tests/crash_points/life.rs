@@ -389,7 +389,7 @@ impl Life {
             let path = self.folder.layout().segment(partition, location.segment);
             let file = self.disk.open(&path, OpenMode::Read).expect("it is there");
             let range = ReadRange {
-                position: location.position,
+                start: location.place,
                 end_position: location.end_position,
                 offset,
                 end_offset: log.end_offset(),

@@ -99,14 +99,14 @@ impl Proven {
     fn read(&self, life: &Life, log: &Log, offset: Offset) -> Option<Bytes> {
         let Location {
             segment,
-            position,
+            place,
             end_position,
             ..
         } = log.locate(offset).expect("the log goes on");
         let path = life.folder.layout().segment(self.partition, segment);
         let file = self.disk.open(&path, OpenMode::Read).ok()?;
         let range = ReadRange {
-            position,
+            start: place,
             end_position,
             offset,
             end_offset: log.end_offset(),

@@ -84,6 +84,28 @@ fn shapes() -> impl Strategy<Value = Vec<(usize, usize)>> {
     prop::collection::vec((1..5_usize, value_bytes), 1..30)
 }
 
+const BEGINNING: BatchPlace = BatchPlace {
+    position: 0,
+    base_offset: Offset(0),
+};
+
+#[test]
+fn a_base_offset_bent_to_the_one_wanted_is_not_served() {
+    let stored = segment(&[(3, 10), (2, 10), (3, 10)]);
+    let mut contents = bytes_of(&stored);
+    contents[7] ^= 4;
+    let range = ReadRange {
+        start: BEGINNING,
+        end_position: contents.len() as u64,
+        offset: Offset(4),
+        end_offset: Offset(8),
+        bytes_max: 1000,
+    };
+    let (position, found) = (0, Offset(4));
+    let misplaced = ReadError::Misplaced { position, found };
+    assert_eq!(read(&contents, &range), Err(misplaced));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
@@ -98,7 +120,10 @@ proptest! {
         let begins = &stored[start % stored.len()];
         let log_end = stored.last().expect("there is one").end;
         let range = ReadRange {
-            position: begins.position as u64,
+            start: BatchPlace {
+                position: begins.position as u64,
+                base_offset: Offset(begins.base),
+            },
             end_position: contents.len() as u64,
             offset: Offset(begins.base + offset % (log_end - begins.base)),
             end_offset: Offset(end % (log_end + 1)),
@@ -126,7 +151,7 @@ proptest! {
         contents[at] ^= 1 << bit;
         let log_end = stored.last().expect("there is one").end;
         let range = ReadRange {
-            position: 0,
+            start: BEGINNING,
             end_position: contents.len() as u64,
             offset: Offset(offset % log_end),
             end_offset: Offset(log_end),
@@ -152,7 +177,7 @@ proptest! {
     #[test]
     fn any_bytes_are_refused_without_panic(contents in prop::collection::vec(any::<u8>(), 0..3000)) {
         let range = ReadRange {
-            position: 0,
+            start: BEGINNING,
             end_position: contents.len() as u64 + 10,
             offset: Offset(3),
             end_offset: Offset(9),
