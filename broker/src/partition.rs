@@ -294,8 +294,17 @@ impl Partition {
         let sealed = self
             .closed
             .partition_point(|seal| seal.segment.end_offset() <= end);
-        seals.extend(self.closed.drain(..sealed));
+        seals.extend(self.closed.drain(..sealed.min(self.sealable())));
         bytes
+    }
+
+    /// Returns how many of the segments that ended may be sealed, which syncs them: a page-cache topic's youngest waits for
+    /// the next to end, and the system has written most of it by itself.
+    fn sealable(&self) -> usize {
+        match self.setup.durability {
+            Durability::Fsync => self.closed.len(),
+            Durability::PageCache => self.closed.len().saturating_sub(1),
+        }
     }
 
     /// Ends the partition, all of which is durable; returns the seals that are due.

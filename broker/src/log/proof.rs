@@ -13,8 +13,8 @@ use crate::disk::{Disk, DiskError, File, OpenMode, read_small, replace_small};
 use crate::folder::layout::{index_name, parse_segment_name, segment_name};
 
 /// Writes the index file of a segment that takes no more batches, or none before the next start, and cuts off what was
-/// reserved behind them. Everything up to its end is synced first, so that an index file also proves all segments before
-/// its own. `epochs` are those of the segment's batches.
+/// reserved behind them. Everything up to its end is synced first, the names of the segments too, so that an index file
+/// also proves all segments before its own. `epochs` are those of the segment's batches.
 ///
 /// # Errors
 /// When the disk fails; the old index file, if there was one, is then still sound.
@@ -51,6 +51,8 @@ pub fn seal(
         sync_segment(disk, folder, base_offset)?;
         next = base_offset;
     }
+    // The index file's own name must not outlive those of the segments it proves.
+    disk.sync_folder(folder)?;
     let contents = IndexFile::encode(segment, epochs, producers);
     replace_small(disk, folder, &index_name(segment.base_offset()), contents)
 }

@@ -172,6 +172,27 @@ fn a_segment_is_sealed_with_the_producers_of_its_end_once_it_is_durable() {
 }
 
 #[test]
+fn the_youngest_ended_segment_of_a_page_cache_topic_is_sealed_when_the_next_ends_or_at_the_stop() {
+    let mut partition = partition(ID, 1 << 30);
+    partition.setup.durability = Durability::PageCache;
+    let mut seals = Vec::new();
+    for ended in 1..4 {
+        let active = partition.log().active().base_offset();
+        while partition.log().active().base_offset() == active {
+            append(&mut partition, &batch(None, 1));
+        }
+        let end = partition.log().end_offset();
+        partition.on_durable(end, &mut seals);
+        assert_eq!(seals.len(), ended - 1);
+    }
+    assert_eq!(
+        partition.into_seals().len(),
+        2,
+        "the youngest and the active"
+    );
+}
+
+#[test]
 fn only_the_current_leader_epoch_is_served() {
     let partition = partition(ID, 1 << 30);
     let read = |epoch| {

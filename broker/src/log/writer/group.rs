@@ -137,6 +137,8 @@ impl LogWriter {
         let mut work = GroupWork::default();
         for (&partition, group) in &mut self.under_way {
             let mut creates = false;
+            // Where a log begins must be known for good, even of a page-cache topic.
+            let are_names_synced = group.is_synced || !self.active.contains_key(&partition);
             for write in &mut group.writes {
                 let segment = write.segment;
                 creates |= write.is_new;
@@ -154,13 +156,14 @@ impl LogWriter {
                 );
                 add_write(partition, write, &mut work.steps);
                 if group.is_synced {
+                    add_cut(partition, write, &mut work.steps);
                     work.syncs.push(SyncTarget::Segment { partition, segment });
                 }
                 if write.closes_at.is_some() {
                     work.closes.push((partition, segment));
                 }
             }
-            if creates {
+            if creates && are_names_synced {
                 work.syncs.push(SyncTarget::Folder { partition });
             }
         }
@@ -213,6 +216,12 @@ fn add_write(partition: TopicPartition, write: &mut SegmentWrite, steps: &mut Ve
             slices: std::mem::take(&mut write.slices),
         });
     }
+}
+
+/// Adds the cut of a segment that ends. One of a page-cache topic is cut when it is sealed, which makes its name durable
+/// too: neither holds up the batches behind it.
+fn add_cut(partition: TopicPartition, write: &SegmentWrite, steps: &mut Vec<Step>) {
+    let segment = write.segment;
     if let Some(length) = write.closes_at {
         steps.push(Step::Cut {
             partition,
@@ -236,7 +245,7 @@ fn prepare(
     }
     active.go_on_with(segment);
     let end = write.at + write.length;
-    // A segment that ends is cut to its size at once.
+    // A segment that ends needs no more room.
     let reserved = match write.closes_at {
         None => active.reserve(end, ahead_bytes_left),
         Some(_) => None,

@@ -139,7 +139,7 @@ fn a_segment_that_ended_before_the_group_is_still_cut_and_synced() {
 }
 
 #[test]
-fn page_cache_topics_are_not_synced_but_the_names_of_their_segments_are() {
+fn of_page_cache_topics_only_the_name_of_the_first_segment_is_synced() {
     let mut writer = LogWriter::default();
     let page_cache = |position| Append {
         durability: Durability::PageCache,
@@ -151,8 +151,23 @@ fn page_cache_topics_are_not_synced_but_the_names_of_their_segments_are() {
     };
     assert_eq!(writer.begin_group(AHEAD).syncs, [folder]);
     assert_eq!(ends(&mut writer), [(0, 0, 1)]);
-    writer.on_append(page_cache(100));
-    assert_eq!(writer.begin_group(AHEAD).syncs, []);
+    writer.on_append(Append {
+        segment: Offset(1),
+        closed: Some(ClosedSegment {
+            base_offset: Offset(0),
+            size_bytes: 100,
+        }),
+        ..page_cache(0)
+    });
+    let work = writer.begin_group(AHEAD);
+    assert_eq!(work.syncs, []);
+    assert!(
+        !work
+            .steps
+            .iter()
+            .any(|step| matches!(step, Step::Cut { .. }))
+    );
+    assert_eq!(work.closes, [(partition(0), Offset(0))]);
 }
 
 #[test]
