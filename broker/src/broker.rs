@@ -38,9 +38,10 @@ use crate::hosting::{HostingThread, WorkQueue, write_index};
 use crate::limits::{CONNECTIONS_HANDED_OVER_MAX, Limits, SHARD_MAILBOX_MAX};
 use crate::log::writer::{Writer, WriterHandle};
 use crate::membership::{self, Addresses, Controllers};
+use crate::meters::Meters;
 use crate::partition::Partition;
 use crate::partitions::PartitionMaker;
-use crate::probe::{Probe, ProbeParts};
+use crate::probe::{Looks, Probe, ProbeParts};
 use crate::readers::Readers;
 use crate::server::{self, BrokerState, Handover};
 use crate::shard::Shard;
@@ -177,32 +178,33 @@ impl Broker {
         };
         let durability = config.topic_defaults.durability;
         // From here on dropping `broker` ends what was started.
-        broker.spawn(config, opened, listeners)?;
+        broker.spawn(&Arc::new(config), opened, listeners)?;
         info!(%address, %internal_address, %durability, "broker started");
         Ok(broker)
     }
 
     fn spawn(
         &mut self,
-        config: BrokerConfig,
+        config: &Arc<BrokerConfig>,
         opened: Opened,
         listeners: Listeners,
     ) -> Result<(), StartError> {
         let (folder, maker, mut ids, store) =
             (opened.folder, opened.maker, opened.ids, opened.store);
-        let folder_cluster_id = (folder.acknowledged() > 0).then(|| folder.cluster_id());
         let switch = OfflineSwitch::new(maker.shard_count, &self.ending);
         let view = Arc::new(ArcSwap::from_pointee(TopicsImage::default()));
-        let (writer_handle, readers) = self.spawn_disk(&folder, &maker, &switch, &view)?;
+        let meters = Arc::new(Meters::new(&node(config)));
+        let (writer, readers, looks) =
+            self.spawn_disk((&folder, &maker, &switch, &view), &meters)?;
         let queue = WorkQueue::new();
-        let (mailboxes, shards) = shards(&config, &switch.shards, &writer_handle, &maker, &queue);
-        let config = Arc::new(config);
+        let (mailboxes, shards) =
+            shards(config, &switch.shards, (&writer, &maker, &queue), &meters);
         let (publish, published) = watch::channel(0);
         let member = Member {
-            registration: self.registration(&folder, &config),
-            found: found_cluster(&folder, &config, &mut ids),
+            registration: self.registration(&folder, config),
+            found: found_cluster(&folder, config, &mut ids),
             voter: config.is_voter().then_some(VoterParts { store, ids }),
-            config: Arc::clone(&config),
+            config: Arc::clone(config),
             hosting: queue.hosting(),
             published: published.clone(),
             producer_ids: Arc::default(),
@@ -214,7 +216,7 @@ impl Broker {
         let (controllers, until_joined) = self.spawn_member(member)?;
         let (request_budget, receive_budget, answers) = budgets(&config.limits);
         let state = BrokerState {
-            config: Arc::clone(&config),
+            config: Arc::clone(config),
             topics: Arc::clone(&view),
             published,
             controllers,
@@ -224,10 +226,11 @@ impl Broker {
             request_budget,
             receive_budget,
             answers,
+            meters,
             address: self.address,
             watchers: AtomicU64::new(0),
             dropped_sub_batches: AtomicU64::new(0),
-            folder_cluster_id,
+            folder_cluster_id: (folder.acknowledged() > 0).then(|| folder.cluster_id()),
             stopping: self.stopping.clone(),
             left: self.left.clone(),
         };
@@ -241,33 +244,33 @@ impl Broker {
             view,
             published: publish,
             shards: mailboxes,
-            space: Arc::clone(&maker.space),
             maker,
-            writer: writer_handle,
+            writer,
             readers,
             switch,
         };
         self.spawn_hosting(hosting, queue)?;
-        self.spawn_runtimes(&Arc::new(state), shards, joined, listeners)?;
+        self.spawn_runtimes(&Arc::new(state), shards, (joined, looks), listeners)?;
         until_joined.recv().unwrap_or_else(|_| Err(self.refused()))
     }
 
     /// Starts the threads that write and read segments.
     fn spawn_disk(
         &mut self,
-        folder: &DataFolder,
-        maker: &PartitionMaker,
-        switch: &OfflineSwitch,
-        view: &Arc<ArcSwap<TopicsImage>>,
-    ) -> io::Result<(WriterHandle, Readers)> {
+        (folder, maker, switch, view): DiskParts<'_>,
+        meters: &Meters,
+    ) -> io::Result<(WriterHandle, Readers, Looks)> {
         let (disk, layout) = (folder.disk(), folder.layout());
         let sink = ReportToShards(switch.clone());
         let space = Arc::clone(&maker.space);
-        let (writer, handle) = Writer::start(Arc::clone(disk), layout.clone(), space, sink)?;
+        let counted = meters.writer.clone();
+        let (writer, handle) =
+            Writer::start(Arc::clone(disk), layout.clone(), space, sink, counted)?;
         self.writer = Some(writer);
-        let (readers, threads) = Readers::start(disk, layout, view)?;
+        let (readers, threads) = Readers::start(disk, layout, view, &meters.waits.reader)?;
         self.threads.extend(threads);
-        Ok((handle, readers))
+        let looks = Looks::new(&handle, maker);
+        Ok((handle, readers, looks))
     }
 
     fn spawn_hosting(&mut self, hosting: HostingThread, queue: WorkQueue) -> io::Result<()> {
@@ -341,7 +344,7 @@ impl Broker {
         &mut self,
         state: &Arc<BrokerState>,
         shards: Vec<ShardTask>,
-        joined: CancellationToken,
+        (joined, looks): (CancellationToken, Looks),
         listeners: Listeners,
     ) -> io::Result<()> {
         let (handovers, handed_over): (Vec<_>, Vec<_>) = shards
@@ -386,7 +389,8 @@ impl Broker {
             self.threads.push(threads::spawn_runtime(&name, main)?);
         }
         self.probe = Some(Probe::new(ProbeParts {
-            node: format!("broker-{}", state.config.id),
+            node: node(&state.config),
+            looks,
             state: Arc::downgrade(state),
             joined,
             ending: self.ending.clone(),
@@ -436,6 +440,19 @@ impl Drop for Broker {
     }
 }
 
+/// Returns what a broker is called in metrics.
+fn node(config: &BrokerConfig) -> String {
+    format!("broker-{}", config.id)
+}
+
+/// What the threads work with that write and read segments.
+type DiskParts<'a> = (
+    &'a DataFolder,
+    &'a PartitionMaker,
+    &'a OfflineSwitch,
+    &'a Arc<ArcSwap<TopicsImage>>,
+);
+
 fn budgets(limits: &Limits) -> (RequestBudget, ReceiveBudget, AnswerBudget) {
     let all = limits.request_bytes_total_max;
     (
@@ -448,9 +465,8 @@ fn budgets(limits: &Limits) -> (RequestBudget, ReceiveBudget, AnswerBudget) {
 fn shards(
     config: &BrokerConfig,
     reports: &[Arc<Reports>],
-    writer: &WriterHandle,
-    maker: &PartitionMaker,
-    queue: &WorkQueue,
+    (writer, maker, queue): (&WriterHandle, &PartitionMaker, &WorkQueue),
+    meters: &Arc<Meters>,
 ) -> (Vec<mpsc::Sender<ShardRequest>>, Vec<ShardTask>) {
     let uptime = Uptime::start();
     reports
@@ -458,7 +474,11 @@ fn shards(
         .map(|reports| {
             let (mailbox, messages) = mpsc::channel(SHARD_MAILBOX_MAX);
             let task = ShardTask {
-                shard: Shard::new(uptime, config.limits.tail_bytes_per_shard),
+                shard: Shard::new(
+                    uptime,
+                    config.limits.tail_bytes_per_shard,
+                    Arc::clone(meters),
+                ),
                 mailbox: messages,
                 reports: Arc::clone(reports),
                 writer: writer.clone(),

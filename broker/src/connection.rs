@@ -32,6 +32,7 @@ use self::budget::Charge;
 use self::metered::{Metered, Unfinished};
 use crate::handler::exchange::{ExchangeError, RefusedRequest};
 use crate::limits::ANSWER_BYTES_QUEUED_MAX;
+use crate::meters::now;
 use crate::partition::waiting::ConnectionId;
 use crate::server::BrokerState;
 
@@ -79,6 +80,7 @@ struct Connection {
 struct Queued {
     /// Counts requests of this connection.
     sequence: u64,
+    read_at: std::time::Instant,
     begun: Begun,
     _charge: Charge,
     /// Dropped with the answer; the reading half waits for it after requests that change topics.
@@ -191,6 +193,9 @@ impl ReadingHalf<'_> {
 
     /// Begins the request in a frame and queues it; returns false if the other half has gone.
     async fn take(&mut self, frame: Bytes) -> Result<bool, ConnectionError> {
+        let read_at = now();
+        let meters = &self.connection.broker.meters;
+        meters.received_bytes.increment(frame.len() as u64);
         let unfinished = self.reader.buffered_bytes();
         self.unfinished.store(unfinished, Ordering::Relaxed);
         self.sequence += 1;
@@ -204,6 +209,7 @@ impl ReadingHalf<'_> {
         let changes_topics = begun.changes_topics();
         let queued = Queued {
             sequence: self.sequence,
+            read_at,
             begun,
             _charge: charge,
             _answered: changes_topics.then_some(answered),
@@ -229,7 +235,11 @@ struct WritingHalf<'a> {
 impl WritingHalf<'_> {
     async fn run(mut self) -> Result<(), ConnectionError> {
         while let Some(queued) = self.next().await? {
-            let sequence = queued.sequence;
+            let (sequence, read_at) = (queued.sequence, queued.read_at);
+            let api = queued.begun.api();
+            let meters = &self.connection.broker.meters;
+            let waited = now().saturating_duration_since(read_at);
+            meters.waits.connection.record(waited);
             let last_other = self.last_other.clone();
             let connection = self.connection;
             let finishing = finish::finish(connection, queued.begun, sequence, last_other);
@@ -249,6 +259,9 @@ impl WritingHalf<'_> {
                     finishing.await?
                 }
             };
+            meters.kafka.answered(api, read_at, now());
+            let bytes: usize = answer.segments.iter().map(Bytes::len).sum();
+            meters.sent_bytes.increment(bytes as u64);
             self.writer.queue(answer.segments);
             self.held.extend(answer.held);
             if self.writer.queued_bytes() > ANSWER_BYTES_QUEUED_MAX {

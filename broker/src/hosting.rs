@@ -22,7 +22,6 @@ use crate::disk::DiskError;
 use crate::folder::{DataFolder, HostedState};
 use crate::limits::HOSTING_WORK_WAITING_MAX;
 use crate::log::recovery::seal;
-use crate::log::space::SpaceBudget;
 use crate::log::writer::WriterHandle;
 use crate::log::{Log, RollSettings, TopicPartition};
 use crate::partition::SegmentSeal;
@@ -162,7 +161,6 @@ pub(crate) struct HostingThread {
     pub published: watch::Sender<u64>,
     pub shards: Vec<mpsc::Sender<ShardRequest>>,
     pub maker: PartitionMaker,
-    pub space: Arc<SpaceBudget>,
     pub writer: WriterHandle,
     pub readers: Readers,
     pub switch: OfflineSwitch,
@@ -281,7 +279,7 @@ impl HostingThread {
             return Ok(());
         }
         let bytes = BYTES_PER_PARTITION * u64::try_from(new.len()).expect("a count fits 64 bits");
-        let has_room = self.space.take(bytes).is_ok();
+        let has_room = self.maker.space.take(bytes).is_ok();
         if !has_room {
             // The cluster has decided; the reserve is there for such.
             warn!(topic = %topic.name, "the disk is full: new partitions draw on the reserve");
@@ -289,7 +287,7 @@ impl HostingThread {
         }
         let created = self.folder.host(topic.id, &topic.name, &new);
         if has_room {
-            self.space.settled(bytes, 1);
+            self.maker.space.settled(bytes, 1);
         }
         created?;
         for partition in new {
@@ -349,6 +347,7 @@ impl HostingThread {
         self.folder.begin_deletion(topic_id)?;
         for &partition in &open {
             self.open.remove(&partition);
+            self.maker.table.close(partition);
             let (closed, until_closed) = oneshot::channel();
             self.tell(partition, ShardRequest::Close { partition, closed })?;
             until_closed

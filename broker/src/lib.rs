@@ -18,6 +18,7 @@ pub mod limits;
 mod link;
 pub mod log;
 mod membership;
+mod meters;
 pub mod partition;
 mod partitions;
 mod probe;
@@ -30,7 +31,7 @@ pub mod topics;
 
 pub use broker::{Broker, BrokerFailure, FailureWatch, StartError, StopError};
 pub use partitions::RecoverError;
-pub use probe::Probe;
+pub use probe::{PartitionReading, Probe};
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("Keylane's broker runs on Linux only so far");

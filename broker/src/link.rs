@@ -38,6 +38,7 @@ use self::calls::Calls;
 use self::lanes::Lanes;
 use self::settled::{Event, Settled};
 use crate::connection::Held;
+use crate::meters::LinkLevels;
 use crate::server::BrokerState;
 
 /// So many frames that have arrived are taken before answers are written.
@@ -80,6 +81,7 @@ struct Link {
     calls: Calls,
     lanes: Lanes,
     appends: Appends,
+    levels: LinkLevels,
     published: watch::Receiver<u64>,
     /// What the answers that were not sent hold.
     held: Held,
@@ -106,6 +108,7 @@ impl Link {
         Self {
             lanes: Lanes::new(&broker, &settled),
             appends: Appends::new(),
+            levels: LinkLevels::new(&broker.meters),
             published: broker.published.clone(),
             broker,
             reader,
@@ -131,13 +134,14 @@ impl Link {
         loop {
             let has_output = self.writer.fill(self.listener.outbox(), now())?;
             self.held.keep(self.listener.outbox().queued_bytes());
+            self.show_levels();
             if self.is_ending && !has_output && self.is_idle() {
                 return Ok(self.writer.shutdown().await?);
             }
             match self.turn(has_output).await? {
                 Turn::Settled => self.take_settled(),
-                Turn::Outcomes => self.settle_appends(|appends, _, settled| {
-                    appends.take_outcomes(settled);
+                Turn::Outcomes => self.settle_appends(|appends, broker, settled| {
+                    appends.take_outcomes(broker, now(), settled);
                 }),
                 Turn::Room => self.appends.hand_on(&self.broker),
                 Turn::Image => self.settle_appends(|appends, broker, settled| {
@@ -157,6 +161,19 @@ impl Link {
                 }
             }
         }
+    }
+
+    /// Shows what is under way.
+    fn show_levels(&mut self) {
+        let (requests, fetches) = self.lanes.under_way();
+        self.levels.lanes.set(self.lanes.count());
+        self.levels.requests.set(requests);
+        self.levels.fetches.set(fetches);
+        self.levels.appends.set(self.appends.count());
+        self.levels.calls.set(self.calls.count());
+        self.levels.credit_bytes.set(self.listener.credit_used());
+        let queued_bytes = self.listener.outbox().queued_bytes();
+        self.levels.queued_bytes.set(queued_bytes);
     }
 
     /// Waits for what is to be done next.

@@ -4,6 +4,7 @@
 //! the bytes go and the writer puts them there. Consumers see what lies below the high watermark, which with a single
 //! replica is the durable end. Read [`read`], [`producer_state`], [`waiting`] and [`tail`] next.
 
+pub mod counters;
 pub mod producer_state;
 pub mod read;
 pub mod tail;
@@ -19,6 +20,7 @@ use keylane_protocol::identifiers::ProducerId;
 use keylane_protocol::offset::{LeaderEpoch, Offset};
 use keylane_protocol::record_batch::{PREFIX_BYTES, RecordBatch, RecordBatchHeader};
 
+use self::counters::PartitionCounters;
 use self::producer_state::{Judgement, Producers, Refusal, RememberedBatch, SequencedBatch};
 use self::tail::TailBatch;
 use crate::log::epochs::EpochHistory;
@@ -102,6 +104,8 @@ pub struct PartitionSetup {
     pub durability: Durability,
     /// The room that all partitions share.
     pub space: Arc<SpaceBudget>,
+    /// Where it counts what is done to it.
+    pub counters: Arc<PartitionCounters>,
 }
 
 /// A batch on its way to the disk.
@@ -133,6 +137,7 @@ impl Partition {
     /// Returns a partition over a log that was recovered, all of which is durable.
     #[must_use]
     pub fn new(setup: PartitionSetup, log: Log, producers: Producers) -> Self {
+        setup.counters.begin(&log, setup.leader_epoch);
         let max_timestamp = log
             .locate_max_timestamp()
             .map_or(i64::MIN, |(timestamp, _)| timestamp);
@@ -181,6 +186,7 @@ impl Partition {
     /// stay, and further ones are refused.
     pub fn lead(&mut self, leader_epoch: Option<LeaderEpoch>) {
         self.setup.leader_epoch = leader_epoch;
+        self.setup.counters.lead(leader_epoch);
     }
 
     /// Takes when segments end from now on.
@@ -237,6 +243,8 @@ impl Partition {
         let setup = &self.setup;
         let placement = self.log.append(&facts, leader_epoch, &setup.roll, now_ms);
         let end_offset = self.log.end_offset();
+        let records = u64::from(header.record_count.unsigned_abs());
+        setup.counters.appended(size_bytes, records, end_offset);
         if let Some(closed) = placement.closed {
             let segment = self.log.segment(closed.base_offset);
             let segment = segment.expect("it was active just now").clone();
@@ -291,6 +299,7 @@ impl Partition {
             self.max_timestamp = self.max_timestamp.max(batch.max_timestamp);
         }
         self.high_watermark = self.high_watermark.max(end);
+        self.setup.counters.reach(self.high_watermark);
         let sealed = self
             .closed
             .partition_point(|seal| seal.segment.end_offset() <= end);

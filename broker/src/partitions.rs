@@ -14,6 +14,7 @@ use crate::folder::{DataFolder, HostedState};
 use crate::log::recovery::ProducerReplay;
 use crate::log::space::SpaceBudget;
 use crate::log::{Log, TopicPartition};
+use crate::meters::PartitionTable;
 use crate::partition::producer_state::{ProducerLimits, Producers};
 use crate::partition::{Partition, PartitionSetup, sequenced};
 use crate::server::shard_of;
@@ -25,6 +26,7 @@ pub(crate) struct PartitionMaker {
     pub shard_count: usize,
     pub producer_limits: ProducerLimits,
     pub space: Arc<SpaceBudget>,
+    pub table: Arc<PartitionTable>,
 }
 
 /// A log as it was found on disk, or an empty one, with its producers.
@@ -81,6 +83,7 @@ impl PartitionMaker {
             roll: topic.settings.roll(),
             durability: topic.settings.durability.into(),
             space: Arc::clone(&self.space),
+            counters: self.table.open(id, &topic.name),
         };
         Partition::new(setup, recovered.log, recovered.producers)
     }

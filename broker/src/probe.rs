@@ -5,10 +5,18 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
+use keylane_protocol::identifiers::{PartitionIndex, TopicName};
 use tokio_util::sync::CancellationToken;
 
+use crate::log::TopicPartition;
+use crate::log::space::SpaceBudget;
+use crate::log::writer::WriterHandle;
+use crate::meters::{PartitionTable, number};
+use crate::partition::counters::PartitionNumbers;
+use crate::partitions::PartitionMaker;
 use crate::server::BrokerState;
 use crate::threads::{Ending, Pulse};
+use crate::topic_settings::Durability;
 
 /// Looks at a running broker from outside; clones look at the same one.
 #[derive(Clone, Debug)]
@@ -20,11 +28,42 @@ pub struct Probe {
 pub(crate) struct ProbeParts {
     pub node: String,
     pub state: Weak<BrokerState>,
+    pub looks: Looks,
     /// Cancelled when the broker takes part in its cluster.
     pub joined: CancellationToken,
     pub ending: Ending,
     /// One for each runtime.
     pub pulses: Vec<Pulse>,
+}
+
+/// How to look at what is not part of the broker's state; keeps no thread alive.
+pub(crate) struct Looks {
+    writer_queue: Box<dyn Fn() -> usize + Send + Sync>,
+    space: Arc<SpaceBudget>,
+    table: Arc<PartitionTable>,
+}
+
+impl Looks {
+    pub(crate) fn new(writer: &WriterHandle, maker: &PartitionMaker) -> Self {
+        Self {
+            writer_queue: writer.queue_length(),
+            space: Arc::clone(&maker.space),
+            table: Arc::clone(&maker.table),
+        }
+    }
+}
+
+/// What is counted of one partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionReading {
+    /// The topic's name.
+    pub topic: TopicName,
+    /// The partition.
+    pub partition: PartitionIndex,
+    /// What an acknowledged record survives; `None` while the topic is not known, or no longer.
+    pub durability: Option<Durability>,
+    /// The numbers.
+    pub numbers: PartitionNumbers,
 }
 
 impl std::fmt::Debug for ProbeParts {
@@ -80,6 +119,58 @@ impl Probe {
     pub fn dropped_sub_batches(&self) -> u64 {
         let state = self.parts.state.upgrade();
         state.map_or(0, |state| state.dropped_sub_batches.load(Ordering::Relaxed))
+    }
+
+    /// Sets the gauges that are not kept up by what they measure: to be called before they are shown.
+    pub fn refresh(&self) {
+        let Some(state) = self.parts.state.upgrade() else {
+            return;
+        };
+        let (looks, observed) = (&self.parts.looks, &state.meters.observed);
+        let flag = |is_so: bool| f64::from(u8::from(is_so));
+        observed.ready.set(flag(self.readiness().is_ok()));
+        observed.partitions.set(number(looks.table.count()));
+        let shards = state.shards.iter();
+        let in_shards = shards.map(|shard| shard.max_capacity() - shard.capacity());
+        observed.queue_shard.set(number(in_shards.sum()));
+        observed.queue_writer.set(number((looks.writer_queue)()));
+        observed.queue_reader.set(number(state.readers.waiting()));
+        let (used, max) = state.request_budget.usage();
+        observed.requests_used.set(number(used));
+        observed.requests_max.set(number(max));
+        let (used, max) = state.answers.usage();
+        observed.answers_used.set(number(used));
+        observed.answers_max.set(number(max));
+        let room_bytes = usize::try_from(looks.space.room_bytes()).unwrap_or(usize::MAX);
+        observed.room_bytes.set(number(room_bytes));
+        let index = usize::try_from(state.topics.load().index()).unwrap_or(usize::MAX);
+        observed.image_index.set(number(index));
+        let silence = state.controllers.silence();
+        observed
+            .image_age
+            .set(silence.map_or(f64::INFINITY, |time| time.as_secs_f64()));
+        observed.dropped.absolute(self.dropped_sub_batches());
+        let own = state.controllers.own();
+        observed.leads.set(flag(own.is_some_and(|own| own.leads())));
+    }
+
+    /// Returns what is counted of each partition that the broker has.
+    #[must_use]
+    pub fn partitions(&self) -> Vec<PartitionReading> {
+        let state = self.parts.state.upgrade();
+        let topics = state.map(|state| state.topics.load_full());
+        let durability = |id: TopicPartition| {
+            let topic = topics.as_ref()?.with_id(id.topic_id)?;
+            Some(topic.settings.durability)
+        };
+        let rows = self.parts.looks.table.rows().into_iter();
+        rows.map(|(id, topic, counters)| PartitionReading {
+            topic,
+            partition: id.partition,
+            durability: durability(id),
+            numbers: counters.numbers(),
+        })
+        .collect()
     }
 
     /// Waits until every runtime of the broker has answered: none of them ever waits for a disk.

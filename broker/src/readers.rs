@@ -7,13 +7,14 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use keylane_protocol::identifiers::TopicId;
 use keylane_protocol::offset::Offset;
-use keylane_protocol::primitive::Records;
 use keylane_protocol::record_batch::RecordBatches;
+use metrics::Histogram;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, warn};
 
@@ -22,6 +23,7 @@ use crate::folder::layout::Layout;
 use crate::limits::{READER_FILES_MAX, READS_WAITING_MAX, SEARCH_DECOMPRESSED_BYTES_MAX};
 use crate::log::TopicPartition;
 use crate::log::read::{self, read_batches};
+use crate::meters::now;
 use crate::partition::read::{FoundOffset, ReadError, ReadPlan, SearchPlan};
 use crate::partition::tail::ReadLimit;
 use crate::threads;
@@ -46,7 +48,7 @@ enum Job {
 /// Reaches the reader threads, which end when the last clone is dropped.
 #[derive(Clone, Debug)]
 pub(crate) struct Readers {
-    jobs: Vec<mpsc::Sender<Job>>,
+    jobs: Vec<mpsc::Sender<(Instant, Job)>>,
 }
 
 impl Readers {
@@ -55,11 +57,13 @@ impl Readers {
         disk: &Arc<dyn Disk>,
         layout: &Layout,
         topics: &Arc<ArcSwap<TopicsImage>>,
+        wait: &Histogram,
     ) -> io::Result<(Self, Vec<JoinHandle<()>>)> {
         let mut jobs = Vec::with_capacity(READERS);
         let mut handles = Vec::with_capacity(READERS);
         for index in 0..READERS {
-            let (sender, mut waiting) = mpsc::channel(READS_WAITING_MAX);
+            let (sender, mut waiting) = mpsc::channel::<(Instant, Job)>(READS_WAITING_MAX);
+            let wait = wait.clone();
             let mut reader = Reader {
                 disk: Arc::clone(disk),
                 layout: layout.clone(),
@@ -67,7 +71,8 @@ impl Readers {
                 open: VecDeque::new(),
             };
             handles.push(threads::spawn(&format!("reader-{index}"), move || {
-                while let Some(job) = waiting.blocking_recv() {
+                while let Some((sent_at, job)) = waiting.blocking_recv() {
+                    wait.record(now().saturating_duration_since(sent_at));
                     reader.run(job);
                 }
             })?);
@@ -76,21 +81,29 @@ impl Readers {
         Ok((Self { jobs }, handles))
     }
 
+    /// Returns how many reads wait.
+    pub(crate) fn waiting(&self) -> usize {
+        let waiting = self.jobs.iter();
+        waiting
+            .map(|jobs| jobs.max_capacity() - jobs.capacity())
+            .sum()
+    }
+
     /// Reads whole batches of a partition.
     pub(crate) async fn read(
         &self,
         mut plan: ReadPlan,
         limit: ReadLimit,
-    ) -> Result<Records, ReadError> {
+    ) -> Result<Bytes, ReadError> {
         plan.range.bytes_max = plan.range.bytes_max.min(limit.bytes_max);
         let (reply, read) = oneshot::channel();
         self.ask(plan, Job::Read { plan, reply }).await?;
         let bytes = read.await.map_err(|_| ReadError::Offline)??;
         // The first batch comes whole, which is not always wanted.
         if bytes.len() > limit.bytes_max && !limit.at_least_one {
-            return Ok(Records::default());
+            return Ok(Bytes::new());
         }
-        Ok(Records::from(bytes))
+        Ok(bytes)
     }
 
     /// Finds the first record at or after a time.
@@ -107,7 +120,7 @@ impl Readers {
     pub(crate) fn forget(&self, topic_id: TopicId) {
         for jobs in &self.jobs {
             // A thread that has ended has closed its files.
-            let _ = jobs.blocking_send(Job::Forget(topic_id));
+            let _ = jobs.blocking_send((now(), Job::Forget(topic_id)));
         }
     }
 
@@ -115,7 +128,7 @@ impl Readers {
     async fn ask(&self, plan: ReadPlan, job: Job) -> Result<(), ReadError> {
         let thread = plan.partition.partition.0.unsigned_abs() as usize % self.jobs.len();
         self.jobs[thread]
-            .send(job)
+            .send((now(), job))
             .await
             .map_err(|_| ReadError::Offline)
     }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use bytestring::ByteString;
 use keylane_protocol::identifiers::ClusterId;
+use metrics::Counter;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -27,6 +28,7 @@ use crate::handler::init_producer_id::ProducerIds;
 use crate::link;
 use crate::log::TopicPartition;
 use crate::membership::Controllers;
+use crate::meters::Meters;
 use crate::partition::waiting::ConnectionId;
 use crate::shard::request::ShardRequest;
 use crate::topics::TopicsImage;
@@ -50,6 +52,7 @@ pub(crate) struct BrokerState {
     pub request_budget: RequestBudget,
     pub receive_budget: ReceiveBudget,
     pub answers: AnswerBudget,
+    pub meters: Arc<Meters>,
     /// The address of the Kafka listener.
     pub address: SocketAddr,
     /// Counts those who wait for records and are no connections.
@@ -136,7 +139,7 @@ pub(crate) struct Handover {
 
 /// Accepts connections until the broker stops.
 pub(crate) async fn accept(
-    (listener, speech): (TcpListener, Speech),
+    (listener, speech, refused): (TcpListener, Speech, Counter),
     slots: ConnectionSlots,
     runtimes: Vec<mpsc::Sender<Handover>>,
     stopping: CancellationToken,
@@ -157,6 +160,7 @@ pub(crate) async fn accept(
             }
         };
         let Some(slot) = slots.take(peer.ip()) else {
+            refused.increment(1);
             debug!(%peer, "a connection was closed at once: too many connections");
             continue;
         };
@@ -190,12 +194,14 @@ pub(crate) async fn serve_handed_over(
         let (id, peer, slot) = (handover.id, handover.peer, handover.slot);
         debug!(connection = id.0, %peer, speech = ?handover.speech, "connection accepted");
         let broker = Arc::clone(&broker);
+        let meters = broker.meters.of(handover.speech);
+        let entered = meters.enter();
         tokio::spawn(async move {
             match handover.speech {
                 Speech::Kafka => connection::serve(stream, peer, id, broker).await,
                 Speech::Link => link::serve(stream, peer, broker).await,
             }
-            drop(slot);
+            drop((slot, entered));
         });
     }
 }

@@ -27,6 +27,7 @@ use crate::clock::Uptime;
 use crate::limits::{SHARED_FRAME_BYTES, TAIL_COPY_DIVISOR, TAIL_ENTRY_BYTES};
 use crate::log::writer::Append;
 use crate::log::{RollSettings, TopicPartition};
+use crate::meters::Meters;
 use crate::partition::read::ReadError;
 use crate::partition::tail::{ReadLimit, Tail, TailBatch};
 use crate::partition::waiting::{ConnectionId, PendingAcks, Watches};
@@ -60,6 +61,7 @@ struct Owned {
 /// The state of a shard.
 pub(crate) struct Shard {
     uptime: Uptime,
+    meters: Arc<Meters>,
     partitions: BTreeMap<TopicPartition, Owned>,
     tail: Tail<TopicPartition>,
     watches: Watches<TopicPartition, Arc<Notify>>,
@@ -70,9 +72,10 @@ pub(crate) struct Shard {
 }
 
 impl Shard {
-    pub(crate) fn new(uptime: Uptime, tail_bytes_max: usize) -> Self {
+    pub(crate) fn new(uptime: Uptime, tail_bytes_max: usize, meters: Arc<Meters>) -> Self {
         Self {
             uptime,
+            meters,
             partitions: BTreeMap::new(),
             tail: Tail::new(tail_bytes_max),
             watches: Watches::default(),
@@ -183,6 +186,7 @@ impl Shard {
             } = part;
             let appended = self
                 .check_epoch(partition, leader_epoch)
+                .inspect_err(|error| self.meters.records.refused(error))
                 .and_then(|()| self.append_part(partition, &batch, arrival, appends));
             let (appended, end) = match appended {
                 Ok(appended) => appended,
@@ -201,6 +205,12 @@ impl Shard {
         }
     }
 
+    /// Notes how long a message has waited that was sent at a time.
+    pub(crate) fn has_waited(&self, sent_at: std::time::Instant, now: std::time::Instant) {
+        let waited = now.saturating_duration_since(sent_at);
+        self.meters.waits.shard.record(waited);
+    }
+
     fn check_epoch(&self, id: TopicPartition, wanted: LeaderEpoch) -> Result<(), AppendError> {
         let owned = self.partitions.get(&id).ok_or(AppendError::Gone)?;
         match wanted == LeaderEpoch::NONE || owned.partition.leader_epoch() == Some(wanted) {
@@ -209,7 +219,22 @@ impl Shard {
         }
     }
 
+    /// Gives a batch its place, and counts what has become of it.
     fn append_part(
+        &mut self,
+        id: TopicPartition,
+        batch: &RecordBatch,
+        arrival: Arrival,
+        appends: &mut Vec<Append>,
+    ) -> Result<(Appended, Offset), AppendError> {
+        let appended = self.place(id, batch, arrival, appends);
+        if let Err(error) = &appended {
+            self.meters.records.refused(error);
+        }
+        appended
+    }
+
+    fn place(
         &mut self,
         id: TopicPartition,
         batch: &RecordBatch,
@@ -221,7 +246,10 @@ impl Shard {
         }
         let owned = self.partitions.get_mut(&id).ok_or(AppendError::Gone)?;
         let (base_offset, end_offset) = match owned.partition.append(batch, arrival.now_ms)? {
-            Outcome::Duplicate(original) => (original.base_offset, original.end_offset),
+            Outcome::Duplicate(original) => {
+                self.meters.records.duplicates.increment(1);
+                (original.base_offset, original.end_offset)
+            }
             Outcome::Accepted(accepted) => {
                 let Accepted {
                     base_offset,
@@ -229,6 +257,10 @@ impl Shard {
                     append,
                     recent,
                 } = *accepted;
+                let bytes = u64::try_from(batch.bytes().len()).expect("a size fits 64 bits");
+                let records = u64::from(batch.header().record_count.unsigned_abs());
+                self.meters.records.appended_bytes.increment(bytes);
+                self.meters.records.appended_records.increment(records);
                 appends.push(append);
                 let (recent, cost) = arrival.keep.apply(recent);
                 self.tail.push(id, recent, cost);

@@ -14,7 +14,7 @@ use keylane_broker::folder::layout::Layout;
 use keylane_broker::log::TopicPartition;
 use keylane_broker::log::space::SpaceBudget;
 use keylane_broker::log::writer::{
-    Append, Durability, DurableEnd, DurableSink, Writer, WriterHandle, WriterStopped,
+    Append, Durability, DurableEnd, DurableSink, Writer, WriterHandle, WriterMeters, WriterStopped,
 };
 use keylane_protocol::identifiers::{PartitionIndex, TopicId};
 use keylane_protocol::offset::Offset;
@@ -79,6 +79,7 @@ impl Running {
             layout.clone(),
             Arc::clone(&space),
             Tell(tell),
+            WriterMeters::new("broker-1"),
         )
         .expect("started");
         Self {

@@ -9,6 +9,7 @@
 
 mod cells;
 mod pages;
+mod partitions;
 mod registry;
 mod request;
 mod serve;
@@ -127,6 +128,14 @@ impl Node {
         match self {
             Self::Broker(probe) => probe.readiness(),
             Self::Router(probe) => probe.readiness(),
+        }
+    }
+
+    /// Sets its gauges that are not kept up by what they measure.
+    fn refresh(&self) {
+        match self {
+            Self::Broker(probe) => probe.refresh(),
+            Self::Router(probe) => probe.refresh(),
         }
     }
 

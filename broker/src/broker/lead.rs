@@ -104,10 +104,11 @@ impl Lead {
         slots: ConnectionSlots,
     ) -> impl Future<Output = ()> + use<> {
         let (handovers, stopping) = (self.handovers.clone(), self.broker.stopping.clone());
+        let refused = self.broker.meters.of(speech).refused.clone();
         async move {
             match tokio::net::TcpListener::from_std(listener) {
                 Ok(listener) => {
-                    server::accept((listener, speech), slots, handovers, stopping).await
+                    server::accept((listener, speech, refused), slots, handovers, stopping).await
                 }
                 Err(error) => warn!(%error, ?speech, "the listener cannot be used"),
             }

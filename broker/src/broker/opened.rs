@@ -57,6 +57,7 @@ impl Opened {
             },
             producer_limits: producer_limits(&config.limits),
             space: Arc::new(SpaceBudget::new(config.space_reserve_bytes, space)),
+            table: Arc::default(),
         };
         let recovered = maker.recover(&folder)?;
         Ok(Self {

@@ -36,6 +36,14 @@ pub(super) enum Begun {
 }
 
 impl Begun {
+    pub(super) fn api(&self) -> ApiKey {
+        match self {
+            Self::Produce { .. } => ApiKey::Produce,
+            Self::Waiting { api, .. } => *api,
+            Self::UnknownApiVersions { .. } => ApiKey::ApiVersions,
+        }
+    }
+
     pub(super) fn changes_topics(&self) -> bool {
         matches!(
             self,

@@ -3,6 +3,7 @@
 //! Every requested partition is in the answer, also an empty one, or Java drops the whole answer. Sessions (KIP-227)
 //! are not kept: the answer names session 0. A damaged range is an error of its partition, never skipped.
 
+mod counted;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -20,9 +21,11 @@ use keylane_protocol::primitive::Records;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{Duration, Instant, sleep_until};
 
+use self::counted::Fetched;
 use crate::connection::Held;
 use crate::limits::FETCH_BYTES_AT_BOUND;
 use crate::log::TopicPartition;
+use crate::meters::{Share, now};
 use crate::partition::read::{PartitionRead, ReadError, ReadFound};
 use crate::partition::tail::ReadLimit;
 use crate::partition::waiting::ConnectionId;
@@ -71,11 +74,14 @@ pub(crate) async fn answer(
             if may_be_watched {
                 broker.forget_connection(parking.connection).await;
             }
+            gathered.fetched.count(&broker.meters.records);
             return (response, gathered.held);
         }
         may_be_watched = true;
         // It is read again when there is more: what waits must hold no records, and none of the bound of all answers.
         drop((response, gathered));
+        let mut parked = Share::of(&broker.meters.parked);
+        parked.set(1);
         tokio::select! {
             biased;
             () = parking.wake.notified() => {}
@@ -126,6 +132,7 @@ struct Gathered {
     /// Those of `bytes` for which there was no room in the bound of all answers.
     bytes_above_bound: usize,
     has_error: bool,
+    fetched: Fetched,
     /// There is more than the request's limits let through, or the reader is behind the tail, where its segment may end
     /// before enough bytes.
     has_more: bool,
@@ -270,19 +277,25 @@ impl<'a> Fetch<'a> {
             let left = FETCH_BYTES_AT_BOUND.saturating_sub(gathered.bytes_above_bound);
             limit.bytes_max = limit.bytes_max.min(left);
         }
-        let records = match read.found {
-            ReadFound::Nothing => Records::default(),
+        let (records, count) = match read.found {
+            ReadFound::Nothing => (Records::default(), 0),
             ReadFound::Recent(recent) => {
                 let recent = recent.within(limit);
                 gathered.has_more |= recent.is_cut;
-                recent.slices.into_iter().collect()
+                let count = counted::in_halves(&recent.slices);
+                (recent.slices.into_iter().collect(), count)
             }
-            ReadFound::OnDisk(_) if limit.bytes_max == 0 => Records::default(),
-            ReadFound::OnDisk(place) => self.broker.readers.read(place, limit).await?,
+            ReadFound::OnDisk(_) if limit.bytes_max == 0 => (Records::default(), 0),
+            ReadFound::OnDisk(place) => {
+                let bytes = self.broker.readers.read(place, limit).await?;
+                let count = counted::in_batches(&bytes);
+                (Records::from(bytes), count)
+            }
         };
         if !is_held {
             gathered.bytes_above_bound += records.len();
         }
+        gathered.fetched.add(read.counters, records.len(), count);
         Ok(Loaded {
             high_watermark: read.high_watermark,
             log_start_offset: read.log_start_offset,
@@ -308,6 +321,7 @@ impl<'a> Fetch<'a> {
                     is_divided,
                     wake: Arc::clone(parking.wake),
                 }),
+                sent_at: now(),
                 reply,
             };
             let _ = self.broker.shards[shard]

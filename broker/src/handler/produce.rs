@@ -23,6 +23,7 @@ pub(crate) use self::check::{Fault, check};
 use super::words;
 use crate::handler::fetch::not_led_code;
 use crate::log::TopicPartition;
+use crate::meters::now;
 use crate::partition::AppendError;
 use crate::partition::producer_state::Refusal;
 use crate::server::BrokerState;
@@ -186,6 +187,7 @@ impl<'a> Routes<'a> {
             let append = AppendRequest {
                 parts,
                 frame_bytes,
+                sent_at: now(),
                 reply,
             };
             // A shard that has gone drops the message, and with it the reply: the waiting half sees it.

@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
+use keylane_protocol::api::ApiKey;
 use keylane_protocol::error_code::ErrorCode;
 use keylane_protocol::identifiers::{PartitionIndex, TopicId};
 use keylane_protocol::link::append::{Append, SubBatch, cost};
@@ -126,6 +127,7 @@ impl Appends {
     fn place(&mut self, deferred: Deferred, round: &mut Round<'_>) -> Option<Deferred> {
         let ticket = deferred.ticket;
         if let Some(fault) = ticket.fault(round.now) {
+            round.broker.meters.records.late.increment(1);
             round.settled.push(ticket.refused(fault));
             return None;
         }
@@ -281,12 +283,26 @@ impl Appends {
     }
 
     /// Takes what shards have told.
-    pub(super) fn take_outcomes(&mut self, settled: &mut Vec<Settlement>) {
+    pub(super) fn take_outcomes(
+        &mut self,
+        broker: &BrokerState,
+        now: Instant,
+        settled: &mut Vec<Settlement>,
+    ) {
         for (number, outcome) in self.outcomes.take() {
             if let Some(ticket) = self.tickets.remove(&number) {
+                let meters = &broker.meters.link;
+                meters.answered(ApiKey::Produce, ticket.taken_at, now);
                 settled.push(ticket.settled(outcome));
             }
         }
+    }
+
+    /// Returns how many are under way.
+    pub(super) fn count(&self) -> usize {
+        let lines = self.lines.values();
+        let deferred: usize = lines.map(|line| line.deferred.len()).sum();
+        self.tickets.len() + deferred
     }
 
     /// Tells whether none is under way.
@@ -310,6 +326,7 @@ impl<'a> Round<'a> {
         let message = message.or_insert_with(|| AppendEach {
             parts: Vec::new(),
             frame_bytes,
+            sent_at: self.now,
         });
         message.parts.push(part);
     }

@@ -105,6 +105,11 @@ impl Calls {
         self.running.remove(&correlation);
     }
 
+    /// Returns how many are under way.
+    pub(super) fn count(&self) -> usize {
+        self.running.len()
+    }
+
     /// Tells whether none is under way.
     pub(super) fn is_empty(&self) -> bool {
         self.running.is_empty()

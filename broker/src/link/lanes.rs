@@ -58,6 +58,7 @@ pub(super) struct Waiting {
     pub version: i16,
     pub body: Bytes,
     pub deadline: Instant,
+    pub taken_at: Instant,
     /// How far the metadata is by which the router goes.
     pub metadata_index: u64,
 }
@@ -255,6 +256,16 @@ impl Lanes {
         serving.is_some_and(|(_, is_wanted)| is_wanted)
     }
 
+    /// Returns how many lanes are open.
+    pub(super) fn count(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Returns how many requests and how many Fetches are being served.
+    pub(super) fn under_way(&self) -> (usize, usize) {
+        (self.served, self.fetches)
+    }
+
     /// Tells whether nothing is under way.
     pub(super) fn is_idle(&self) -> bool {
         self.served == 0 && self.fetches == 0 && self.waiting_bytes == 0
@@ -285,6 +296,7 @@ fn waiting(request: Request, now: Instant) -> Result<Waiting, (ErrorCode, String
             false => body,
         },
         deadline: now + Duration::from_millis(u64::from(request.time_left_ms)),
+        taken_at: now,
         metadata_index: u64::try_from(request.metadata_index).unwrap_or(0),
     })
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use keylane_protocol::api::ApiKey;
 use keylane_protocol::error_code::ErrorCode;
 use keylane_protocol::link::lane::Answer;
 use keylane_protocol::link::{Correlation, Lane, NotQueued};
@@ -92,8 +93,11 @@ impl Whose {
 
 /// Serves a request other than Fetch and Produce.
 pub(super) async fn serve(whose: Whose, waiting: Waiting) {
-    let correlation = waiting.correlation;
-    let answer = if waiting.deadline <= super::now() {
+    let (correlation, meters) = (waiting.correlation, &whose.broker.meters);
+    let begun_at = super::now();
+    let waited = begun_at.saturating_duration_since(waiting.taken_at);
+    meters.waits.lane.record(waited);
+    let answer = if waiting.deadline <= begun_at {
         let words = "the time for the request was over before it was begun".to_owned();
         refusal(whose.lane, correlation, ErrorCode::RequestTimedOut, words)
     } else {
@@ -102,6 +106,9 @@ pub(super) async fn serve(whose: Whose, waiting: Waiting) {
         let body = exchange.serve(waiting.api, waiting.decoder()).await;
         whose.answer(correlation, body)
     };
+    meters
+        .link
+        .answered(waiting.api, waiting.taken_at, super::now());
     whose.settled.tell(Event::Answer(Answered {
         answer,
         held: Held::default(),
@@ -143,6 +150,8 @@ pub(super) async fn fetch(
         Ok((body, held)) => (Ok(body), held),
         Err(error) => (Err(error), Held::default()),
     };
+    let meters = &whose.broker.meters.link;
+    meters.answered(ApiKey::Fetch, waiting.taken_at, super::now());
     whose.settled.tell(Event::Answer(Answered {
         answer: whose.answer(waiting.correlation, body),
         held,

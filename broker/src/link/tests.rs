@@ -164,10 +164,10 @@ async fn what_a_shard_drops_is_told_of_all_the_same() {
     take(&mut appends, &broker, vec![sub_batch(1, 0, -1)]);
     drop(mailbox);
     let mut settled = Vec::new();
-    appends.take_outcomes(&mut settled);
+    appends.take_outcomes(&broker, now(), &mut settled);
     assert_eq!(settled.len(), 1);
     take(&mut appends, &broker, vec![sub_batch(2, 0, -1)]);
-    appends.take_outcomes(&mut settled);
+    appends.take_outcomes(&broker, now(), &mut settled);
     assert_eq!(settled.len(), 2);
     assert!(appends.is_empty() && appends.waits_for_shard().is_none());
 }
@@ -192,6 +192,7 @@ async fn a_fetch_that_is_given_up_is_watched_for_no_longer() {
         api: ApiKey::Fetch,
         version: 17,
         body: encoder.into_segments().concat().into(),
+        taken_at: now(),
         deadline: now() + Duration::from_secs(10),
         metadata_index: 0,
     };

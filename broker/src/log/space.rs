@@ -101,6 +101,14 @@ impl SpaceBudget {
         self.has_refused.load(Ordering::Relaxed)
     }
 
+    /// Returns how many bytes appends may still take.
+    #[must_use]
+    pub fn room_bytes(&self) -> u64 {
+        let pending = self.pending_bytes();
+        let measured = self.measured_bytes.load(Ordering::Relaxed);
+        measured.saturating_sub(pending)
+    }
+
     /// Returns bytes taken and not yet settled.
     #[must_use]
     pub fn pending_bytes(&self) -> u64 {

@@ -16,7 +16,7 @@ mod tests;
 
 pub use group::LogWriter;
 pub use run::{StepRunner, SyncWork, run_group};
-pub use thread::{DurableSink, Writer, WriterHandle, WriterStopped};
+pub use thread::{DurableSink, Writer, WriterHandle, WriterMeters, WriterStopped};
 pub use work::{GroupWork, Step, SyncTarget};
 
 use bytes::Bytes;

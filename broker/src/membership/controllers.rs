@@ -6,8 +6,8 @@
 //! What may have been done by one is not asked of another, unless to do it twice changes nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -51,6 +51,8 @@ struct Shared {
     links: CallLinks,
     /// The voter that led when it was last heard of.
     leader: AtomicI32,
+    /// When a leading controller last answered.
+    heard_at: Mutex<Option<Instant>>,
 }
 
 /// What the try to ask one voter has come to.
@@ -86,6 +88,7 @@ impl Controllers {
             others,
             links,
             leader: AtomicI32::new(BrokerId::NONE.0),
+            heard_at: Mutex::default(),
         };
         Self {
             shared: Arc::new(shared),
@@ -124,7 +127,7 @@ impl Controllers {
             };
             match self.ask::<C>(voter, body.clone(), within).await {
                 Tried::Answered(answer) => {
-                    self.shared.leader.store(voter.0, Ordering::Relaxed);
+                    self.hear(voter);
                     return Ok(answer);
                 }
                 Tried::Elsewhere(leader) => {
@@ -162,8 +165,22 @@ impl Controllers {
         }
         drop(answered);
         let (voter, answer) = answers.recv().await?;
-        self.shared.leader.store(voter.0, Ordering::Relaxed);
+        self.hear(voter);
         Some(answer)
+    }
+
+    /// Notes that a voter leads, and has just answered.
+    fn hear(&self, voter: BrokerId) {
+        self.shared.leader.store(voter.0, Ordering::Relaxed);
+        let heard_at = self.shared.heard_at.lock();
+        *heard_at.unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Returns how long ago a leading controller answered; `None` if none ever did.
+    pub(crate) fn silence(&self) -> Option<Duration> {
+        let heard_at = self.shared.heard_at.lock();
+        let heard_at = *heard_at.unwrap_or_else(PoisonError::into_inner);
+        Some(heard_at?.elapsed())
     }
 
     /// Asks another voter what it knows of the quorum.

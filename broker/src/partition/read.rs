@@ -3,9 +3,12 @@
 //! A core, as its parent: whoever got a [`ReadPlan`] or [`SearchPlan`] carries it out elsewhere, so that a slow disk
 //! stalls nobody else.
 
+use std::sync::Arc;
+
 use keylane_protocol::offset::{LeaderEpoch, Offset};
 
 use super::Partition;
+use super::counters::PartitionCounters;
 use super::tail::{ReadLimit, Tail, TailRead};
 use crate::limits::TIMESTAMP_WALK_BYTES;
 use crate::log::read::ReadRange;
@@ -46,6 +49,8 @@ pub struct PartitionRead {
     pub log_start_offset: Offset,
     /// Where the records are.
     pub found: ReadFound,
+    /// Where what the reader gets is counted.
+    pub counters: Arc<PartitionCounters>,
 }
 
 /// Where records are that a reader wants.
@@ -186,6 +191,7 @@ impl Partition {
             high_watermark: end,
             log_start_offset,
             found,
+            counters: Arc::clone(&self.setup.counters),
         })
     }
 

@@ -46,6 +46,7 @@ pub(crate) fn partition(id: TopicPartition, free_bytes: u64) -> Partition {
         },
         durability: Durability::Fsync,
         space: Arc::new(SpaceBudget::new(0, space)),
+        counters: Arc::default(),
     };
     Partition::new(setup, Log::empty(Offset(0)), Producers::new(LIMITS))
 }

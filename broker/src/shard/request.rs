@@ -1,6 +1,7 @@
 //! What connections and the thread of the topics ask of a shard, and what it answers.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use keylane_protocol::offset::{LeaderEpoch, Offset};
 use keylane_protocol::record_batch::RecordBatch;
@@ -52,6 +53,7 @@ pub(crate) struct AppendRequest {
     pub parts: Vec<(TopicPartition, RecordBatch)>,
     /// The size of the frame that the batches are slices of.
     pub frame_bytes: usize,
+    pub sent_at: Instant,
     /// One outcome per part, in their order, when all of them are durable or refused. Whoever wants no answer is told
     /// all the same: until then the bytes count as a request under way.
     pub reply: oneshot::Sender<Vec<AppendOutcome>>,
@@ -63,6 +65,7 @@ pub(crate) struct AppendEach {
     pub parts: Vec<LonePart>,
     /// The size of the frame that the batches are slices of.
     pub frame_bytes: usize,
+    pub sent_at: Instant,
 }
 
 /// A batch that is told of when it is durable or refused, whatever becomes of the others.
@@ -92,6 +95,7 @@ pub(crate) struct ReadRequest {
     pub bytes_max: usize,
     /// If fewer bytes are there, wake the connection when the missing ones came.
     pub watch: Option<Watch>,
+    pub sent_at: Instant,
     /// One outcome per part, in their order.
     pub reply: oneshot::Sender<Vec<ReadOutcome>>,
 }

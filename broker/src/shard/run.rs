@@ -12,6 +12,7 @@ use crate::hosting::Background;
 use crate::limits::SHARD_MESSAGES_AT_ONCE;
 use crate::log::space::SpaceBudget;
 use crate::log::writer::{Append, WriterHandle};
+use crate::meters::now;
 use crate::partition::SegmentSeal;
 
 /// A shard and what it reaches.
@@ -66,13 +67,21 @@ impl ShardTask {
     async fn serve(&mut self, messages: &mut Vec<ShardRequest>) -> bool {
         let mut appends: Vec<Append> = Vec::new();
         let mut stopped = None;
+        let now = now();
         for message in messages.drain(..) {
             match message {
-                ShardRequest::Append(request) => self.shard.on_append(request, &mut appends),
+                ShardRequest::Append(request) => {
+                    self.shard.has_waited(request.sent_at, now);
+                    self.shard.on_append(request, &mut appends);
+                }
                 ShardRequest::AppendEach(request) => {
+                    self.shard.has_waited(request.sent_at, now);
                     self.shard.on_append_each(request, &mut appends);
                 }
-                ShardRequest::Read(request) => self.shard.on_read(request),
+                ShardRequest::Read(request) => {
+                    self.shard.has_waited(request.sent_at, now);
+                    self.shard.on_read(request);
+                }
                 ShardRequest::Find(request) => self.shard.on_find(request),
                 ShardRequest::Open(partition) => self.shard.open(*partition),
                 ShardRequest::Lead {

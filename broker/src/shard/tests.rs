@@ -7,6 +7,7 @@ use tokio::sync::oneshot::error::TryRecvError;
 
 use super::request::Watch;
 use super::*;
+use crate::meters::now;
 use crate::partition::read::ReadFound;
 use crate::partition::tests::{EPOCH, ID, batch, partition};
 
@@ -20,7 +21,7 @@ fn other() -> TopicPartition {
 }
 
 fn shard() -> Shard {
-    let mut shard = Shard::new(Uptime::start(), 1 << 20);
+    let mut shard = Shard::new(Uptime::start(), 1 << 20, Arc::new(Meters::new("broker-1")));
     shard.open(partition(ID, 1 << 30));
     shard.open(partition(other(), 1 << 30));
     shard
@@ -32,6 +33,7 @@ fn append(shard: &mut Shard, parts: Vec<(TopicPartition, RecordBatch)>) -> (Repl
     let request = AppendRequest {
         parts,
         frame_bytes: 200,
+        sent_at: now(),
         reply,
     };
     shard.on_append(request, &mut appends);
@@ -131,6 +133,7 @@ fn append_each(
     let request = AppendEach {
         parts: lone.collect(),
         frame_bytes: 200,
+        sent_at: now(),
     };
     shard.on_append_each(request, &mut appends);
     (outcomes, appends.len())
@@ -196,6 +199,7 @@ fn read(shard: &mut Shard, bytes_min: usize) -> Vec<request::ReadOutcome> {
             is_divided: false,
             wake: Arc::default(),
         }),
+        sent_at: now(),
         reply,
     });
     replied.try_recv().expect("answered at once")
@@ -226,6 +230,7 @@ fn a_small_batch_does_not_keep_a_large_frame_alive() {
     let request = AppendRequest {
         parts: vec![(ID, batch(None, 1))],
         frame_bytes: 10 << 20,
+        sent_at: now(),
         reply,
     };
     shard.on_append(request, &mut Vec::new());

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::Node;
 use super::registry::Registry;
 use super::request::{Page, Status};
 use super::text::{CONTENT_TYPE, Exposition};
+use super::{Node, partitions};
 
 /// A runtime that has not answered by then is taken to hang: none waits for a disk or for another node.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -85,8 +85,18 @@ impl Pages {
     }
 
     fn metrics(&self) -> Answer {
+        let nodes = self.nodes();
+        nodes.iter().for_each(Node::refresh);
         let mut exposition = Exposition::default();
         self.registry.write(&mut exposition);
+        let brokers: Vec<_> = nodes
+            .iter()
+            .filter_map(|node| match node {
+                Node::Broker(probe) => Some((node.name().to_owned(), probe.partitions())),
+                Node::Router(_) => None,
+            })
+            .collect();
+        partitions::write(&brokers, &mut exposition);
         Answer {
             status: Status::Ok,
             content_type: CONTENT_TYPE,

@@ -103,6 +103,12 @@ impl Inbox {
         self.granting.take_grant()
     }
 
+    /// Returns the append bytes that arrived and were not granted again.
+    #[must_use]
+    pub fn credit_used(&self) -> usize {
+        self.granting.under_way()
+    }
+
     /// Returns the bytes that the bodies in assembly have arrived with.
     #[must_use]
     pub fn assembled_bytes(&self) -> usize {

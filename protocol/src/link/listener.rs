@@ -100,6 +100,12 @@ impl Listener {
         self.outbox.is_full()
     }
 
+    /// Returns how many bytes of the credit are under way: held here, or not granted again yet.
+    #[must_use]
+    pub fn credit_used(&self) -> usize {
+        self.inbox.credit_used()
+    }
+
     /// Returns where answers, outcomes, replies and pushes go, and what is to be written.
     pub fn outbox(&mut self) -> &mut Outbox {
         &mut self.outbox

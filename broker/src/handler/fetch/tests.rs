@@ -18,6 +18,7 @@ use crate::disk::simulated::SimulatedDisk;
 use crate::folder::layout::Layout;
 use crate::handler::init_producer_id::ProducerIds;
 use crate::membership::{CallLinks, Controllers};
+use crate::meters::Meters;
 use crate::partition::tests::ID;
 use crate::readers::Readers;
 use crate::topic_settings::TopicSettings;
@@ -32,7 +33,8 @@ pub(crate) fn broker() -> (Arc<BrokerState>, mpsc::Receiver<ShardRequest>) {
     let topics = Arc::new(ArcSwap::from_pointee(image(0)));
     let disk: Arc<dyn Disk> = Arc::new(SimulatedDisk::new(1));
     let layout = Layout::new(Path::new("/data"));
-    let (readers, _) = Readers::start(&disk, &layout, &topics).expect("threads");
+    let (readers, _) =
+        Readers::start(&disk, &layout, &topics, &metrics::Histogram::noop()).expect("threads");
     let config = Arc::new(BrokerConfig::new("/data"));
     let state = BrokerState {
         address: ([127, 0, 0, 1], 9092).into(),
@@ -55,6 +57,7 @@ pub(crate) fn broker() -> (Arc<BrokerState>, mpsc::Receiver<ShardRequest>) {
         answers: AnswerBudget::new(1 << 20),
         stopping: CancellationToken::new(),
         left: CancellationToken::new(),
+        meters: Arc::new(Meters::new("broker-1")),
     };
     (Arc::new(state), mailbox)
 }
@@ -90,6 +93,7 @@ pub(crate) fn find_nothing(request: Option<ShardRequest>) -> bool {
             high_watermark: Offset(0),
             log_start_offset: Offset(0),
             found: ReadFound::Nothing,
+            counters: Arc::default(),
         })
     };
     let _ = read.reply.send(read.parts.iter().map(nothing).collect());

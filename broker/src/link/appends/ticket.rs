@@ -28,6 +28,7 @@ pub(super) struct Ticket {
     /// What the credit counts.
     pub records_length: usize,
     pub deadline: Instant,
+    pub taken_at: Instant,
 }
 
 /// What has become of a sub-batch.
@@ -48,6 +49,7 @@ impl Ticket {
             leader_epoch: sub_batch.leader_epoch,
             acks: sub_batch.acks,
             records_length: sub_batch.records_length as usize,
+            taken_at: now,
             deadline: now + Duration::from_millis(u64::from(sub_batch.time_left_ms)),
         }
     }

@@ -1,14 +1,18 @@
 //! The writer's thread: takes what waits, runs it as one group, reports, and begins again. Syncs run side by side on a few
 //! threads more ([`sync_pool`]).
 
+mod meters;
 mod sync_pool;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot};
 
+pub use self::meters::WriterMeters;
+use self::meters::now;
 use self::sync_pool::SyncPool;
 use super::{Append, DurableEnd, LogWriter, StepRunner, run_group};
 use crate::disk::{Disk, DiskError};
@@ -35,7 +39,7 @@ pub trait DurableSink: Send + 'static {
 }
 
 enum Command {
-    Append(Vec<Append>),
+    Append(Instant, Vec<Append>),
     Forget {
         partitions: Vec<TopicPartition>,
         done: oneshot::Sender<()>,
@@ -61,7 +65,7 @@ impl WriterHandle {
     /// When the writer has ended.
     pub async fn append(&self, appends: Vec<Append>) -> Result<(), WriterStopped> {
         self.commands
-            .send(Command::Append(appends))
+            .send(Command::Append(now(), appends))
             .await
             .map_err(|_| WriterStopped)
     }
@@ -77,6 +81,16 @@ impl WriterHandle {
             .await
             .map_err(|_| WriterStopped)?;
         forgotten.await.map_err(|_| WriterStopped)
+    }
+
+    /// Returns what tells how many commands wait; it keeps the writer no longer than its handles do.
+    #[must_use]
+    pub fn queue_length(&self) -> Box<dyn Fn() -> usize + Send + Sync> {
+        let commands = self.commands.downgrade();
+        Box::new(move || {
+            let commands = commands.upgrade();
+            commands.map_or(0, |commands| commands.max_capacity() - commands.capacity())
+        })
     }
 
     /// Asks for a measurement of the free space; the writer also measures after each group.
@@ -101,17 +115,20 @@ impl Writer {
         layout: Layout,
         space: Arc<SpaceBudget>,
         sink: impl DurableSink,
+        meters: WriterMeters,
     ) -> std::io::Result<(Self, WriterHandle)> {
         let (commands, waiting) = mpsc::channel(COMMANDS_MAX);
         let runner = StepRunner::new(Arc::clone(&disk), layout.clone());
         let work = Work {
             writer: LogWriter::default(),
             runner,
-            syncs: SyncPool::start(Arc::clone(&disk))?,
+            syncs: SyncPool::start(Arc::clone(&disk), &meters.sync)?,
             disk,
             layout,
             space,
             sink,
+            meters,
+            taken: Vec::new(),
         };
         let thread = std::thread::Builder::new()
             .name("keylane-writer".to_owned())
@@ -134,6 +151,9 @@ struct Work<S> {
     layout: Layout,
     space: Arc<SpaceBudget>,
     sink: S,
+    meters: WriterMeters,
+    /// When each of the appends was sent that wait for the next group.
+    taken: Vec<Instant>,
 }
 
 impl<S: DurableSink> Work<S> {
@@ -170,9 +190,12 @@ impl<S: DurableSink> Work<S> {
         forgotten: &mut Vec<(Vec<TopicPartition>, oneshot::Sender<()>)>,
     ) {
         match command {
-            Command::Append(appends) => appends
-                .into_iter()
-                .for_each(|append| self.writer.on_append(append)),
+            Command::Append(sent_at, appends) => {
+                self.taken.push(sent_at);
+                for append in appends {
+                    self.writer.on_append(append);
+                }
+            }
             Command::Forget { partitions, done } => forgotten.push((partitions, done)),
             Command::MeasureSpace => {}
         }
@@ -181,11 +204,21 @@ impl<S: DurableSink> Work<S> {
     fn finish_group(&mut self) -> Result<(), DiskError> {
         let bytes = self.writer.waiting_bytes();
         let batches = self.writer.waiting_batches();
+        let begun_at = now();
+        for sent_at in self.taken.drain(..) {
+            let waited = begun_at.saturating_duration_since(sent_at);
+            self.meters.wait.record(waited);
+        }
         let ahead_bytes = self.space.take_ahead();
         let syncs = &self.syncs;
         run_group(&mut self.writer, &mut self.runner, ahead_bytes, |work| {
             syncs.sync(work)
         })?;
+        if batches > 0 {
+            let took = now().saturating_duration_since(begun_at);
+            self.meters.group.record(took);
+            self.meters.batches.increment(batches);
+        }
         let mut ends = BTreeMap::new();
         self.writer.end_group(&mut ends);
         for (shard, ends) in ends {

@@ -7,6 +7,9 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
+use metrics::Histogram;
+
+use super::meters::now;
 use crate::disk::{Disk, DiskError};
 use crate::log::writer::SyncWork;
 
@@ -16,6 +19,7 @@ const SYNC_THREADS: usize = 7;
 /// The threads.
 pub(super) struct SyncPool {
     disk: Arc<dyn Disk>,
+    took: Histogram,
     threads: Vec<SyncThread>,
 }
 
@@ -40,20 +44,21 @@ struct Progress {
 }
 
 impl SyncPool {
-    pub(super) fn start(disk: Arc<dyn Disk>) -> io::Result<Self> {
+    pub(super) fn start(disk: Arc<dyn Disk>, took: &Histogram) -> io::Result<Self> {
         let mut pool = Self {
             disk,
+            took: took.clone(),
             threads: Vec::with_capacity(SYNC_THREADS),
         };
         for index in 0..SYNC_THREADS {
             // One may wait: a thread that is late finds nothing left to do in it.
             let (batches, waiting) = sync_channel::<Arc<Batch>>(1);
-            let disk = Arc::clone(&pool.disk);
+            let (disk, took) = (Arc::clone(&pool.disk), took.clone());
             let thread = thread::Builder::new()
                 .name(format!("keylane-sync-{index}"))
                 .spawn(move || {
                     while let Ok(batch) = waiting.recv() {
-                        batch.work_off(&*disk);
+                        batch.work_off(&*disk, &took);
                     }
                 })?;
             pool.threads.push(SyncThread { batches, thread });
@@ -67,7 +72,7 @@ impl SyncPool {
     /// What one of them reports; the others were done all the same.
     pub(super) fn sync(&self, work: Vec<SyncWork>) -> Result<(), DiskError> {
         if let [only] = &work[..] {
-            return only.run(&*self.disk);
+            return timed(only, &*self.disk, &self.took);
         }
         let threads = work.len().saturating_sub(1);
         let batch = Arc::new(Batch {
@@ -80,9 +85,16 @@ impl SyncPool {
             // One that is still waking up for the batch before is not needed.
             let _ = thread.batches.try_send(Arc::clone(&batch));
         }
-        batch.work_off(&*self.disk);
+        batch.work_off(&*self.disk, &self.took);
         batch.wait()
     }
+}
+
+fn timed(work: &SyncWork, disk: &dyn Disk, took: &Histogram) -> Result<(), DiskError> {
+    let begun_at = now();
+    let result = work.run(disk);
+    took.record(now().saturating_duration_since(begun_at));
+    result
 }
 
 impl Drop for SyncPool {
@@ -96,9 +108,9 @@ impl Drop for SyncPool {
 }
 
 impl Batch {
-    fn work_off(&self, disk: &dyn Disk) {
+    fn work_off(&self, disk: &dyn Disk, took: &Histogram) {
         while let Some(work) = self.work.get(self.next.fetch_add(1, Ordering::Relaxed)) {
-            let result = work.run(disk);
+            let result = timed(work, disk, took);
             let mut progress = self.progress();
             progress.done += 1;
             if let Err(error) = result {

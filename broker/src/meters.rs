@@ -1,0 +1,256 @@
+//! What a broker counts of itself: handles made once at its start, and the partitions it has.
+//!
+//! Every series has the label `node`, since one process may hold several brokers. `docs/metrics.md` says what each means,
+//! and `describe` says it to whoever records them. Nothing here locks or looks anything up while requests are served.
+
+mod described;
+mod levels;
+mod table;
+
+use std::time::Instant;
+
+use keylane_protocol::api::{APIS, ApiKey};
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+
+pub(crate) use levels::{LinkLevels, Share, number};
+pub(crate) use table::PartitionTable;
+
+use crate::log::writer::WriterMeters;
+use crate::partition::AppendError;
+use crate::server::Speech;
+
+/// The meters of one broker.
+pub(crate) struct Meters {
+    pub kafka: ListenerMeters,
+    pub link: ListenerMeters,
+    /// Bytes of requests and answers of clients.
+    pub received_bytes: Counter,
+    pub sent_bytes: Counter,
+    pub waits: WaitMeters,
+    pub writer: WriterMeters,
+    pub records: RecordMeters,
+    /// Fetches that wait for records.
+    pub parked: Gauge,
+    pub levels: LevelMeters,
+    pub observed: ObservedMeters,
+}
+
+/// What is counted of a listener.
+pub(crate) struct ListenerMeters {
+    pub open: Gauge,
+    pub accepted: Counter,
+    pub refused: Counter,
+    /// By the number of the API.
+    requests: Vec<Histogram>,
+}
+
+/// How long things wait before a stage.
+pub(crate) struct WaitMeters {
+    pub connection: Histogram,
+    pub lane: Histogram,
+    pub shard: Histogram,
+    pub reader: Histogram,
+}
+
+/// What is counted of records, of all partitions together.
+pub(crate) struct RecordMeters {
+    pub appended_bytes: Counter,
+    pub appended_records: Counter,
+    pub fetched_bytes: Counter,
+    pub fetched_records: Counter,
+    pub duplicates: Counter,
+    refused_producer: Counter,
+    refused_no_space: Counter,
+    refused_offline: Counter,
+    refused_gone: Counter,
+    refused_not_leader: Counter,
+    /// Sub-batches whose time was over before they had a place.
+    pub late: Counter,
+}
+
+/// What is under way on all links.
+pub(crate) struct LevelMeters {
+    pub lanes: Gauge,
+    pub appends: Gauge,
+    pub fetches: Gauge,
+    pub requests: Gauge,
+    pub calls: Gauge,
+    pub credit_bytes: Gauge,
+    pub queued_bytes: Gauge,
+}
+
+/// What is looked at only when it is asked for.
+pub(crate) struct ObservedMeters {
+    pub ready: Gauge,
+    pub partitions: Gauge,
+    pub queue_shard: Gauge,
+    pub queue_writer: Gauge,
+    pub queue_reader: Gauge,
+    pub requests_used: Gauge,
+    pub requests_max: Gauge,
+    pub answers_used: Gauge,
+    pub answers_max: Gauge,
+    pub room_bytes: Gauge,
+    pub image_index: Gauge,
+    pub image_age: Gauge,
+    pub leads: Gauge,
+    /// Sub-batches that a link dropped before they had a place.
+    pub dropped: Counter,
+}
+
+/// Returns the time that meters go by.
+pub(crate) fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+impl Meters {
+    pub(crate) fn new(node: &str) -> Self {
+        described::describe();
+        let node = node.to_owned();
+        let wait =
+            |stage| histogram!("keylane_queue_seconds", "node" => node.clone(), "stage" => stage);
+        let level = |kind| gauge!("keylane_link_in_flight", "node" => node.clone(), "kind" => kind);
+        Self {
+            kafka: ListenerMeters::new(&node, "kafka"),
+            link: ListenerMeters::new(&node, "link"),
+            received_bytes: counter!("keylane_received_bytes_total", "node" => node.clone()),
+            sent_bytes: counter!("keylane_sent_bytes_total", "node" => node.clone()),
+            waits: WaitMeters {
+                connection: wait("connection"),
+                lane: wait("lane"),
+                shard: wait("shard"),
+                reader: wait("reader"),
+            },
+            writer: WriterMeters::new(&node),
+            records: RecordMeters::new(&node),
+            parked: gauge!("keylane_fetches_parked", "node" => node.clone()),
+            levels: LevelMeters {
+                lanes: gauge!("keylane_link_lanes", "node" => node.clone()),
+                appends: level("append"),
+                fetches: level("fetch"),
+                requests: level("request"),
+                calls: level("call"),
+                credit_bytes: gauge!("keylane_link_credit_used_bytes", "node" => node.clone()),
+                queued_bytes: gauge!("keylane_link_queued_bytes", "node" => node.clone()),
+            },
+            observed: ObservedMeters::new(&node),
+        }
+    }
+}
+
+impl Meters {
+    /// Returns the meters of the listener at which something is spoken.
+    pub(crate) fn of(&self, speech: Speech) -> &ListenerMeters {
+        match speech {
+            Speech::Kafka => &self.kafka,
+            Speech::Link => &self.link,
+        }
+    }
+}
+
+impl ListenerMeters {
+    fn new(node: &str, listener: &'static str) -> Self {
+        let node = node.to_owned();
+        let most = APIS.iter().map(|api| place(api.key)).max().unwrap_or(0);
+        let mut requests = vec![Histogram::noop(); most + 1];
+        for api in &APIS {
+            requests[place(api.key)] = histogram!(
+                "keylane_request_seconds",
+                "node" => node.clone(), "listener" => listener, "api" => api.name
+            );
+        }
+        Self {
+            open: gauge!("keylane_connections", "node" => node.clone(), "listener" => listener),
+            accepted: counter!(
+                "keylane_connections_accepted_total",
+                "node" => node.clone(), "listener" => listener
+            ),
+            refused: counter!(
+                "keylane_connections_refused_total",
+                "node" => node, "listener" => listener
+            ),
+            requests,
+        }
+    }
+
+    /// Counts a request that was answered.
+    pub(crate) fn answered(&self, api: ApiKey, since: Instant, now: Instant) {
+        self.requests[place(api)].record(now.saturating_duration_since(since));
+    }
+
+    /// Counts a connection as long as what is returned is kept.
+    pub(crate) fn enter(&self) -> Share {
+        self.accepted.increment(1);
+        let mut open = Share::of(&self.open);
+        open.set(1);
+        open
+    }
+}
+
+fn place(api: ApiKey) -> usize {
+    usize::from(api.code().unsigned_abs())
+}
+
+impl RecordMeters {
+    fn new(node: &str) -> Self {
+        let node = node.to_owned();
+        let refused = |reason| {
+            counter!(
+                "keylane_appends_refused_total",
+                "node" => node.clone(), "reason" => reason
+            )
+        };
+        Self {
+            appended_bytes: counter!("keylane_appended_bytes_total", "node" => node.clone()),
+            appended_records: counter!("keylane_appended_records_total", "node" => node.clone()),
+            fetched_bytes: counter!("keylane_fetched_bytes_total", "node" => node.clone()),
+            fetched_records: counter!("keylane_fetched_records_total", "node" => node.clone()),
+            duplicates: counter!("keylane_appends_duplicate_total", "node" => node.clone()),
+            refused_producer: refused("producer"),
+            refused_no_space: refused("no-space"),
+            refused_offline: refused("offline"),
+            refused_gone: refused("gone"),
+            refused_not_leader: refused("not-leader"),
+            late: refused("late"),
+        }
+    }
+
+    /// Counts a batch that was refused.
+    pub(crate) fn refused(&self, error: &AppendError) {
+        let counter = match error {
+            AppendError::Producer { .. } => &self.refused_producer,
+            AppendError::NoSpace => &self.refused_no_space,
+            AppendError::Offline => &self.refused_offline,
+            AppendError::Gone => &self.refused_gone,
+            AppendError::NotLeader => &self.refused_not_leader,
+        };
+        counter.increment(1);
+    }
+}
+
+impl ObservedMeters {
+    fn new(node: &str) -> Self {
+        let node = node.to_owned();
+        let queue =
+            |stage| gauge!("keylane_queue_length", "node" => node.clone(), "stage" => stage);
+        let used = |budget| gauge!("keylane_budget_used_bytes", "node" => node.clone(), "budget" => budget);
+        let max =
+            |budget| gauge!("keylane_budget_bytes", "node" => node.clone(), "budget" => budget);
+        Self {
+            ready: gauge!("keylane_ready", "node" => node.clone()),
+            partitions: gauge!("keylane_partitions", "node" => node.clone()),
+            queue_shard: queue("shard"),
+            queue_writer: queue("writer"),
+            queue_reader: queue("reader"),
+            requests_used: used("requests"),
+            requests_max: max("requests"),
+            answers_used: used("answers"),
+            answers_max: max("answers"),
+            room_bytes: gauge!("keylane_disk_room_bytes", "node" => node.clone()),
+            image_index: gauge!("keylane_image_index", "node" => node.clone()),
+            image_age: gauge!("keylane_image_age_seconds", "node" => node.clone()),
+            leads: gauge!("keylane_controller_leads", "node" => node.clone()),
+            dropped: counter!("keylane_link_dropped_total", "node" => node),
+        }
+    }
+}
