@@ -4,6 +4,7 @@ mod kit;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
+use std::path::Path;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -11,8 +12,14 @@ use std::time::Duration;
 use keylane_broker::config::{BrokerConfig, VoterAddress};
 use keylane_broker::{Broker, StartError};
 use keylane_protocol::error_code::ErrorCode;
-use keylane_protocol::identifiers::BrokerId;
-use keylane_protocol::message::create_topics::{CreatableTopic, CreateTopicsRequest};
+use keylane_protocol::identifiers::{BrokerId, TopicId};
+use keylane_protocol::message::create_topics::{
+    CreatableTopic, CreatableTopicConfig, CreateTopicsRequest,
+};
+use keylane_protocol::message::describe_configs::{
+    DescribeConfigsRequest, DescribeConfigsResource, RESOURCE_TYPE_TOPIC,
+};
+use keylane_protocol::message::init_producer_id::InitProducerIdRequest;
 use keylane_protocol::message::metadata::{
     MetadataRequest, MetadataResponse, MetadataResponsePartition,
 };
@@ -402,4 +409,187 @@ fn a_broker_of_another_cluster_is_refused() {
         words.contains("point the broker to its own cluster"),
         "{words}"
     );
+}
+
+/// What a cluster must not forget.
+#[derive(Debug, PartialEq)]
+struct Known {
+    cluster_id: Option<String>,
+    topic_ids: BTreeMap<String, TopicId>,
+    segment_bytes: Option<String>,
+}
+
+fn known(client: &mut Client) -> Known {
+    let metadata = metadata(client);
+    let topics = metadata.topics.iter();
+    let request = DescribeConfigsRequest {
+        resources: vec![DescribeConfigsResource {
+            resource_type: RESOURCE_TYPE_TOPIC,
+            resource_name: "t".into(),
+            configuration_keys: Some(vec!["segment.bytes".into()]),
+        }],
+        ..DescribeConfigsRequest::default()
+    };
+    let value = client.ask(&request, 4).results[0].configs[0].value.clone();
+    Known {
+        cluster_id: metadata.cluster_id.as_ref().map(ToString::to_string),
+        topic_ids: topics
+            .map(|topic| {
+                (
+                    topic.name.clone().unwrap_or_default().into(),
+                    topic.topic_id,
+                )
+            })
+            .collect(),
+        segment_bytes: value.map(Into::into),
+    }
+}
+
+fn producer_id(client: &mut Client) -> i64 {
+    let request = InitProducerIdRequest {
+        transactional_id: None,
+        ..InitProducerIdRequest::default()
+    };
+    client.ask(&request, 4).producer_id.0
+}
+
+#[test]
+fn a_whole_cluster_that_was_killed_comes_back_with_all_that_it_knew_in_higher_epochs() {
+    let mut cluster = Cluster::start(3, 3);
+    cluster.until_all_take_part(3);
+    let request = CreateTopicsRequest {
+        topics: vec![CreatableTopic {
+            name: "t".into(),
+            num_partitions: 6,
+            replication_factor: -1,
+            configs: vec![CreatableTopicConfig {
+                name: "segment.bytes".into(),
+                value: Some("3000000".into()),
+            }],
+            ..CreatableTopic::default()
+        }],
+        timeout_ms: 30_000,
+        ..CreateTopicsRequest::default()
+    };
+    let created = cluster.connect(1).ask(&request, 7).topics.remove(0);
+    assert_eq!(created.error_code, ErrorCode::None);
+    let is_led = |metadata: &MetadataResponse| {
+        let partitions = partitions(metadata);
+        partitions.len() == 6 && partitions.iter().all(|one| one.leader_id != BrokerId::NONE)
+    };
+    let before = leaders(&cluster.until(2, "all are led", is_led));
+    for (&partition, &(leader, _)) in &before {
+        let produced = cluster
+            .connect(leader)
+            .produce("t", partition, batch(&["kept"]));
+        assert_eq!(produced.error_code, ErrorCode::None);
+    }
+    let known_before = known(&mut cluster.connect(1));
+    assert_eq!(known_before.segment_bytes.as_deref(), Some("3000000"));
+    let mut producers: BTreeSet<i64> = BTreeSet::new();
+    for id in 1..=3 {
+        producers.insert(producer_id(&mut cluster.connect(id)));
+    }
+    for id in 1..=3 {
+        cluster.crash(id);
+    }
+    let started = start_all(&cluster.configs).into_iter();
+    cluster.brokers = started
+        .map(|result| Some(result.expect("it starts again")))
+        .collect();
+    cluster.until_all_take_part(3);
+    let after = leaders(&cluster.until(2, "all are led", is_led));
+    for (partition, (leader, epoch)) in after {
+        let (leader_before, epoch_before) = before[&partition];
+        assert_eq!(leader, leader_before);
+        assert!(epoch > epoch_before, "partition {partition}: {epoch}");
+        let fetched = cluster.connect(leader).fetch("t", partition, 0, 0);
+        assert_eq!(values(&fetched), [(0, "kept".to_owned())]);
+    }
+    for id in 1..=3 {
+        assert_eq!(known(&mut cluster.connect(id)), known_before, "broker {id}");
+        let is_new = producers.insert(producer_id(&mut cluster.connect(id)));
+        assert!(is_new, "a producer id is given twice");
+    }
+}
+
+/// Copies a data folder.
+fn copied(from: &Path) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().expect("a folder for the test");
+    let mut folders = vec![(from.to_owned(), copy.path().to_owned())];
+    while let Some((from, to)) = folders.pop() {
+        std::fs::create_dir_all(&to).expect("created");
+        for entry in from.read_dir().expect("a folder") {
+            let path = entry.expect("an entry").path();
+            let target = to.join(path.file_name().expect("a name"));
+            if path.is_dir() {
+                folders.push((path, target));
+            } else {
+                std::fs::copy(&path, &target).expect("copied");
+            }
+        }
+    }
+    copy
+}
+
+#[test]
+fn a_folder_that_has_gone_back_in_time_leads_nothing_of_what_it_has_lost() {
+    let mut cluster = Cluster::start(1, 2);
+    cluster.until_all_take_part(2);
+    assert_eq!(create(&mut cluster.connect(1), "t", 2), ErrorCode::None);
+    let is_led = |metadata: &MetadataResponse| {
+        let partitions = partitions(metadata);
+        partitions.len() == 2 && partitions.iter().all(|one| one.leader_id != BrokerId::NONE)
+    };
+    cluster.until(2, "all are led", is_led);
+    let broker = cluster.brokers[1].take().expect("it runs");
+    broker.stop().expect("a clean stop");
+    let copy = copied(cluster.folders[1].path());
+    cluster.start_again(2);
+    let leaders = leaders(&cluster.until(1, "all are led", is_led));
+    let (&partition, _) = leaders
+        .iter()
+        .find(|(_, leader)| leader.0 == 2)
+        .expect("one");
+    let produced = cluster
+        .connect(2)
+        .produce("t", partition, batch(&["acknowledged"]));
+    assert_eq!(produced.error_code, ErrorCode::None);
+    let broker = cluster.brokers[1].take().expect("it runs");
+    broker.stop().expect("a clean stop");
+    cluster.configs[1].data_folder = copy.path().to_owned();
+    cluster.start_again(2);
+    cluster.until_all_take_part(2);
+    let metadata = cluster.until(1, "broker 2 takes part", |metadata| {
+        metadata.brokers.len() == 2
+    });
+    let partitions = partitions(&metadata).into_iter();
+    let led = partitions.filter(|one| one.leader_id == BrokerId(2));
+    assert_eq!(led.count(), 0, "the acknowledged record is not there");
+}
+
+#[test]
+fn a_voter_whose_folder_has_gone_back_in_time_is_refused() {
+    let mut cluster = Cluster::start(3, 3);
+    cluster.until_all_take_part(3);
+    let broker = cluster.brokers[2].take().expect("it runs");
+    broker.stop().expect("a clean stop");
+    let copy = copied(cluster.folders[2].path());
+    cluster.start_again(3);
+    cluster.until_all_take_part(3);
+    assert_eq!(create(&mut cluster.connect(1), "t", 1), ErrorCode::None);
+    let broker = cluster.brokers[2].take().expect("it runs");
+    broker.stop().expect("a clean stop");
+    let mut config = cluster.configs[2].clone();
+    config.data_folder = copy.path().to_owned();
+    let words = refusal(Broker::start(config));
+    assert!(words.contains("gone back in time"), "{words}");
+    // It has cost the others nothing.
+    let mut client = cluster.connect(1);
+    let mut tries = (0..TRIES_MAX).map(|_| create(&mut client, "later", 1));
+    let is_there = |error| matches!(error, ErrorCode::None | ErrorCode::TopicAlreadyExists);
+    assert!(tries.any(is_there));
+    // The folder itself is welcome.
+    cluster.start_again(3);
+    cluster.until_all_take_part(3);
 }

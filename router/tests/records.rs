@@ -2,6 +2,7 @@
 
 mod kit;
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use keylane_client::{Acks, Client, NewTopic, Producer, ProducerRecord, Reader, StartAt};
@@ -180,6 +181,66 @@ fn several_brokers_are_one_cluster_and_the_living_ones_are_served_when_one_dies(
         }
         assert!(end >= 1002, "two partitions are kept by others");
         read(&mut reader, 1000..end).await;
+    });
+}
+
+/// Sends to a partition until told to end; returns whether it was, before there was too much.
+async fn flood(producer: &Producer, partition: i32, is_over: &Cell<bool>) -> bool {
+    const RECORDS_MAX: usize = 200_000;
+    let value = [b'x'; 1024];
+    for _ in 0..RECORDS_MAX {
+        if is_over.get() {
+            return true;
+        }
+        let record = ProducerRecord::to(TOPIC).partition(partition);
+        drop(producer.send(record.value(&value)).await.expect("taken"));
+        tokio::task::yield_now().await;
+    }
+    false
+}
+
+/// Sends one record at a time to a partition, the next one when the reader of all partitions has met the one before.
+async fn ping(producer: &Producer, partition: i32, reader: &mut Reader, is_over: &Cell<bool>) {
+    for number in 0..20_u32 {
+        let value = number.to_string();
+        let record = ProducerRecord::to(TOPIC).partition(partition).value(&value);
+        let receipt = producer.send(record).await.expect("taken");
+        timeout(PATIENCE, receipt)
+            .await
+            .expect("in time")
+            .expect("written");
+        loop {
+            let next = timeout(PATIENCE, reader.next()).await;
+            let record = next.expect("records in time").expect("readable");
+            if record.partition.0 == partition {
+                assert_eq!(record.value.as_deref(), Some(value.as_bytes()));
+                break;
+            }
+        }
+    }
+    is_over.set(true);
+}
+
+#[test]
+fn the_reader_of_a_slow_partition_keeps_up_beside_a_busy_one_on_another_broker() {
+    let brokers = kit::voters(3);
+    let router = kit::router_of(kit::internal_of(&brokers[0].0), |_| {});
+    runtime().block_on(async {
+        let [busy, slow] = [client(&router).await, client(&router).await];
+        create(&busy).await;
+        let described = busy.admin().describe_topic(TOPIC).await;
+        let partitions = described.expect("described").partitions;
+        let kept_by = |index: usize| partitions[index].replicas.clone();
+        assert_ne!(kept_by(0), kept_by(1), "they are on two brokers");
+        let to_busy = busy.producer().build().await.expect("a producer");
+        let to_slow = slow.producer().build().await.expect("a producer");
+        let mut reader = reader(&slow).await;
+        let is_over = Cell::new(false);
+        let (is_slow_done_first, ()) = tokio::join!(
+            flood(&to_busy, 0, &is_over),
+            ping(&to_slow, 1, &mut reader, &is_over)
+        );
+        assert!(is_slow_done_first, "the busy one had to end first");
     });
 }
 

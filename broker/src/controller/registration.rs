@@ -39,6 +39,10 @@ pub(crate) enum RegisterError {
     )]
     Forgotten { acknowledged: i32 },
     #[error(
+        "this voter's data folder has gone back in time: the cluster knows its start number {known}, and this is number          {incarnation}; start it with the folder itself and not with an old copy, for a voter that has forgotten what          it promised must not vote"
+    )]
+    WentBack { known: i32, incarnation: i32 },
+    #[error(
         "the topic {name} of the data folder cannot become one of the cluster: its name or id is taken; \
          delete the other one, or start this broker as a cluster of its own"
     )]
@@ -82,6 +86,24 @@ pub(super) fn register(
     }));
     adopt(image, request, &mut records)?;
     Ok((records, epoch))
+}
+
+/// Checks that the folder of a voter is no old copy of itself. A broker that does not vote may have lost records, which
+/// is found out elsewhere; a voter may have lost votes and entries.
+///
+/// # Errors
+/// When its count of starts has not risen.
+pub(crate) fn check_voter(
+    image: &ClusterImage,
+    request: &RegisterBrokerRequest,
+) -> Result<(), RegisterError> {
+    let before = image.broker(request.broker_id);
+    let before = before.filter(|before| before.folder_id == request.folder_id);
+    let incarnation = request.incarnation;
+    match before.map(|before| before.incarnation) {
+        Some(known) if incarnation <= known => Err(RegisterError::WentBack { known, incarnation }),
+        _ => Ok(()),
+    }
 }
 
 fn check_cluster(image: &ClusterImage, theirs: ClusterId) -> Result<(), RegisterError> {

@@ -19,7 +19,7 @@ use super::{alter_configs, create_partitions, topic_changes};
 use crate::config::BrokerConfig;
 use crate::controller::core::{Answer, Ask, AskError};
 use crate::controller::raft;
-use crate::controller::registration::RegisterError;
+use crate::controller::registration::{RegisterError, check_voter};
 use crate::controller::replica::Missing;
 use crate::controller::service::ControllerHandle;
 
@@ -95,7 +95,15 @@ pub(crate) async fn register_broker(
     request: RegisterBrokerRequest,
 ) -> RegisterBrokerAnswer {
     let broker_id = request.broker_id;
-    let decided = controller.ask(Ask::RegisterBroker(Box::new(request))).await;
+    let votes = |voter: &raft::Voter| voter.broker_id == broker_id;
+    let checked = match controller.quorum().voters().values().any(votes) {
+        true => check_voter(&controller.view().image().1, &request),
+        false => Ok(()),
+    };
+    let decided = match checked {
+        Ok(()) => controller.ask(Ask::RegisterBroker(Box::new(request))).await,
+        Err(refused) => Err(refused.into()),
+    };
     let answer = RegisterBrokerAnswer {
         controller_id: controller.leader(),
         ..RegisterBrokerAnswer::default()
