@@ -18,6 +18,8 @@ mod disk;
 mod failover;
 #[path = "process/folder.rs"]
 mod folder;
+#[path = "process/metrics.rs"]
+mod metrics;
 #[path = "process/relay.rs"]
 mod relay;
 #[path = "process/router.rs"]

@@ -81,6 +81,15 @@ impl RequestBudget {
         }
     }
 
+    /// Returns how many bytes are in use, and how many may be.
+    pub(crate) fn usage(&self) -> (usize, usize) {
+        let pool = &*self.pool;
+        let (common, _) = usage(&pool.common, pool.common_max);
+        let (reserve, _) = usage(&pool.reserve, pool.reserve_max);
+        let max = usize::try_from(pool.total_max).expect("32 bits fit");
+        (common + reserve, max)
+    }
+
     pub(crate) fn for_connection(&self) -> ConnectionBudget {
         self.pool.connections.fetch_add(1, Ordering::Relaxed);
         ConnectionBudget {
@@ -124,6 +133,7 @@ impl ConnectionBudget {
 #[derive(Debug)]
 pub(crate) struct AnswerBudget {
     total: Arc<Semaphore>,
+    total_max: u32,
 }
 
 /// The record bytes of one answer; given back when dropped.
@@ -134,9 +144,16 @@ pub(crate) struct Held {
 
 impl AnswerBudget {
     pub(crate) fn new(total_max: usize) -> Self {
+        let total_max = clamp(total_max);
         Self {
-            total: semaphore(clamp(total_max)),
+            total: semaphore(total_max),
+            total_max,
         }
+    }
+
+    /// Returns how many bytes are in use, and how many may be.
+    pub(crate) fn usage(&self) -> (usize, usize) {
+        usage(&self.total, self.total_max)
     }
 
     /// Adds bytes to what an answer holds; returns false if there is no room. Never waits: the bytes of an answer are
@@ -162,6 +179,11 @@ impl Held {
         let surplus = permit.num_permits().saturating_sub(bytes);
         drop(permit.split(surplus));
     }
+}
+
+fn usage(total: &Semaphore, total_max: u32) -> (usize, usize) {
+    let max = usize::try_from(total_max).expect("32 bits fit");
+    (max.saturating_sub(total.available_permits()), max)
 }
 
 fn clamp(bytes: usize) -> u32 {

@@ -7,7 +7,8 @@
 mod follow;
 mod linked;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -62,19 +63,43 @@ struct Ask {
 pub(crate) struct Controllers {
     asks: mpsc::Sender<Ask>,
     known: watch::Receiver<Known>,
+    heard_at: HeardAt,
 }
 
 /// Returns how the controllers are asked, and what answers: to be run by [`Follower::run`].
 pub(crate) fn controllers() -> (Controllers, Asks) {
     let (asks, waiting) = mpsc::channel(CONTROLLER_ASKS_WAITING_MAX);
     let (publish, known) = watch::channel(Known::default());
-    (Controllers { asks, known }, Asks { waiting, publish })
+    let heard_at = HeardAt::default();
+    let controllers = Controllers {
+        asks,
+        known,
+        heard_at: Arc::clone(&heard_at),
+    };
+    let asks = Asks {
+        waiting,
+        publish,
+        heard_at,
+    };
+    (controllers, asks)
 }
 
 /// The other end of [`Controllers`].
 pub(crate) struct Asks {
     waiting: mpsc::Receiver<Ask>,
     publish: watch::Sender<Known>,
+    heard_at: HeardAt,
+}
+
+/// When a leading controller last told the metadata, or that nothing has changed.
+type HeardAt = Arc<Mutex<Option<Instant>>>;
+
+impl Asks {
+    /// Notes that a leading controller has just told the metadata.
+    fn hear(&self) {
+        let heard_at = self.heard_at.lock();
+        *heard_at.unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
 }
 
 /// Who asks, for the controller.
@@ -88,6 +113,13 @@ impl Controllers {
     /// Returns the metadata as it changes.
     pub(crate) fn known(&self) -> watch::Receiver<Known> {
         self.known.clone()
+    }
+
+    /// Returns how long ago a leading controller told the metadata; `None` if none ever did.
+    pub(crate) fn silence(&self) -> Option<Duration> {
+        let heard_at = self.heard_at.lock();
+        let heard_at = *heard_at.unwrap_or_else(PoisonError::into_inner);
+        Some(heard_at?.elapsed())
     }
 
     /// Waits until the image is as far as the leading controller is now; returns whether it is.

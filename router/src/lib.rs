@@ -27,6 +27,7 @@ mod control;
 mod link;
 mod mailbox;
 mod metered;
+mod meters;
 mod probe;
 mod router;
 mod runtime;

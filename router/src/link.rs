@@ -21,6 +21,7 @@ use tracing::{debug, info};
 use self::wire::{LinkError, Port, Wire};
 use crate::limits::{PAUSE_FIRST, PAUSE_MAX};
 use crate::mailbox::{Asked, Event, Mailbox};
+use crate::meters::UplinkLevels;
 use crate::runtime::Runtime;
 
 /// Who asks something of a broker, and what.
@@ -36,6 +37,18 @@ pub(crate) struct Uplink {
     pub(crate) port: Port<Asker>,
     /// Whose lanes these are.
     pub(crate) owners: RefCell<BTreeMap<Lane, Rc<Mailbox>>>,
+}
+
+impl Uplink {
+    /// Shows what is under way.
+    fn show(&self, levels: &mut UplinkLevels) {
+        levels.lanes.set(self.owners.borrow().len());
+        self.port.look(|dialer| {
+            levels.in_flight.set(dialer.pending());
+            levels.credit_bytes.set(dialer.credit_used());
+            levels.queued_bytes.set(dialer.queued_bytes());
+        });
+    }
 }
 
 /// The link to a broker.
@@ -90,7 +103,7 @@ impl Link {
                     *self.up.borrow_mut() = Some(Rc::clone(&uplink));
                     info!(broker = self.broker.0, endpoint = %self.endpoint, "linked to a broker");
                     runtime.on_linked(self.broker);
-                    let error = self.carry(wire, &uplink).await;
+                    let error = self.carry(wire, &uplink, runtime).await;
                     self.down(runtime);
                     info!(broker = self.broker.0, %error, "a link was lost");
                     pause = Pause::default();
@@ -115,9 +128,12 @@ impl Link {
     }
 
     /// Moves bytes until the connection is lost.
-    async fn carry(&self, mut wire: Wire, uplink: &Uplink) -> LinkError {
+    async fn carry(&self, mut wire: Wire, uplink: &Uplink, runtime: &Runtime) -> LinkError {
         let mut told = Vec::new();
+        let mut levels = runtime.shared.meters.uplink(self.broker);
+        levels.up.set(1);
         loop {
+            uplink.show(&mut levels);
             let turned = wire.turn(&uplink.port, &mut told).await;
             for told in told.drain(..) {
                 self.pass_on(uplink, told);

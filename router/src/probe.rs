@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use crate::control::Known;
+use crate::meters::number;
 use crate::server::Shared;
 use crate::threads::Pulse;
 
@@ -66,7 +67,26 @@ impl Probe {
     }
 
     /// Sets the gauges that are not kept up by what they measure: to be called before they are shown.
-    pub fn refresh(&self) {}
+    pub fn refresh(&self) {
+        let Some(shared) = self.parts.shared.upgrade() else {
+            return;
+        };
+        let observed = &shared.meters.observed;
+        let is_ready = self.readiness().is_ok();
+        observed.ready.set(f64::from(u8::from(is_ready)));
+        let (used, max) = shared.requests.usage();
+        observed.requests_used.set(number(used));
+        observed.requests_max.set(number(max));
+        let (used, max) = shared.answers.usage();
+        observed.answers_used.set(number(used));
+        observed.answers_max.set(number(max));
+        let index = usize::try_from(shared.controllers.known().borrow().index).unwrap_or(0);
+        observed.image_index.set(number(index));
+        let silence = shared.controllers.silence();
+        observed
+            .image_age
+            .set(silence.map_or(f64::INFINITY, |time| time.as_secs_f64()));
+    }
 
     /// Waits until every runtime of the router has answered.
     pub async fn answers(&self) {

@@ -17,6 +17,7 @@ use crate::budget::{AnswerBudget, ReceiveBudget, RequestBudget};
 use crate::config::{InvalidConfig, RouterConfig};
 use crate::control::{Asks, Follower, Known, controllers};
 use crate::limits::CONNECTIONS_HANDED_OVER_MAX;
+use crate::meters::Meters;
 use crate::probe::{Probe, ProbeParts};
 use crate::runtime::Runtime;
 use crate::server::{self, ConnectionSlots, Handover, Shared};
@@ -92,6 +93,7 @@ impl Router {
                  translation and container port mappings"
             ),
         }
+        let node = format!("router@{address}");
         let (controllers, asks) = controllers();
         let mut router = Self {
             address,
@@ -112,6 +114,7 @@ impl Router {
             received: ReceiveBudget::new(limits.request_bytes_total_max),
             answers: AnswerBudget::new(limits.fetch_bytes_total_max),
             is_listening: AtomicBool::new(false),
+            meters: Meters::new(node.clone()),
             stopping: router.stopping.clone(),
             config,
         });
@@ -119,7 +122,7 @@ impl Router {
         router.spawn_follower(&shared, asks)?;
         router.spawn_runtimes(&shared, listener)?;
         router.probe = Some(Probe::new(ProbeParts {
-            node: format!("router@{address}"),
+            node,
             shared: Arc::downgrade(&shared),
             pulses: router.pulses.clone(),
         }));
@@ -248,7 +251,8 @@ async fn lead(shared: &Shared, listener: TcpListener, handovers: Vec<mpsc::Sende
     match tokio::net::TcpListener::from_std(listener) {
         Ok(listener) => {
             shared.is_listening.store(true, Ordering::Relaxed);
-            server::accept(listener, slots.clone(), handovers, stopping).await;
+            let refused = shared.meters.refused.clone();
+            server::accept((listener, refused), slots.clone(), handovers, stopping).await;
             shared.is_listening.store(false, Ordering::Relaxed);
         }
         Err(error) => warn!(%error, "the listener cannot be used"),

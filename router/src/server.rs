@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use metrics::Counter;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -20,6 +21,7 @@ pub(crate) use slots::{ConnectionSlots, Slot};
 use crate::budget::{AnswerBudget, ReceiveBudget, RequestBudget};
 use crate::config::RouterConfig;
 use crate::control::Controllers;
+use crate::meters::Meters;
 use crate::runtime::Runtime;
 use crate::session;
 
@@ -33,6 +35,7 @@ pub(crate) struct Shared {
     pub(crate) requests: RequestBudget,
     pub(crate) received: ReceiveBudget,
     pub(crate) answers: AnswerBudget,
+    pub(crate) meters: Meters,
     /// Whether clients are accepted.
     pub(crate) is_listening: AtomicBool,
     /// Cancelled when no further request may be read.
@@ -49,7 +52,7 @@ pub(crate) struct Handover {
 
 /// Accepts connections until the router stops.
 pub(crate) async fn accept(
-    listener: TcpListener,
+    (listener, refused): (TcpListener, Counter),
     slots: ConnectionSlots,
     runtimes: Vec<mpsc::Sender<Handover>>,
     stopping: CancellationToken,
@@ -70,6 +73,7 @@ pub(crate) async fn accept(
             }
         };
         let Some(slot) = slots.take(peer.ip()) else {
+            refused.increment(1);
             debug!(%peer, "a connection was closed at once: too many connections");
             continue;
         };

@@ -42,6 +42,7 @@ use crate::control::ForwardedFor;
 use crate::holding::Holding;
 use crate::limits::REQUEST_ITEMS_MAX;
 use crate::mailbox::Mailbox;
+use crate::meters::{Meters, Share};
 use crate::plan::TooManyItems;
 use crate::producing::{Producing, RequestId};
 use crate::routing::Routing;
@@ -111,6 +112,7 @@ struct Session {
     client: Client,
     lanes: Lanes,
     queue: Queue,
+    levels: Levels,
     producing: Producing,
     /// When each Produce that is under way must have been answered.
     deadlines: BTreeMap<RequestId, std::time::Instant>,
@@ -120,6 +122,26 @@ struct Session {
     refused: Option<ConnectionError>,
     /// The request after which the cluster is another one: nothing is read before it is answered.
     change: Option<RequestId>,
+}
+
+/// What is shown of a session beside all others.
+struct Levels {
+    connections: Share,
+    queued: Share,
+    stalled: Share,
+}
+
+impl Levels {
+    fn new(meters: &Meters) -> Self {
+        meters.accepted.increment(1);
+        let mut levels = Self {
+            connections: Share::of(&meters.connections),
+            queued: Share::of(&meters.queued),
+            stalled: Share::of(&meters.stalled),
+        };
+        levels.connections.set(1);
+        levels
+    }
 }
 
 /// Serves a connection to its end.
@@ -166,6 +188,7 @@ impl Session {
                 client_id: None,
             },
             queue: Queue::default(),
+            levels: Levels::new(&runtime.shared.meters),
             producing: Producing::new(holding),
             deadlines: BTreeMap::new(),
             fetches: Fetches::new(holding),

@@ -96,7 +96,9 @@ impl Pages {
                 Node::Router(_) => None,
             })
             .collect();
-        partitions::write(&brokers, &mut exposition);
+        if !brokers.is_empty() {
+            partitions::write(&brokers, &mut exposition);
+        }
         Answer {
             status: Status::Ok,
             content_type: CONTENT_TYPE,

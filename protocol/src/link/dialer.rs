@@ -247,6 +247,18 @@ impl<T> Dialer<T> {
         &mut self.outbox
     }
 
+    /// Returns how many append bytes were sent and not given back.
+    #[must_use]
+    pub fn credit_used(&self) -> usize {
+        self.outbox.credit_used()
+    }
+
+    /// Returns the bytes that wait to be written.
+    #[must_use]
+    pub fn queued_bytes(&self) -> usize {
+        self.outbox.queued_bytes()
+    }
+
     /// Returns how many wait to be told.
     #[must_use]
     pub fn pending(&self) -> usize {

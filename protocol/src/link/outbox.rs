@@ -231,6 +231,12 @@ impl Outbox {
         self.room.used()
     }
 
+    /// Returns the bytes of the credit that are spent and did not come back.
+    #[must_use]
+    pub fn credit_used(&self) -> usize {
+        self.spending.under_way()
+    }
+
     /// Returns whether the queue is at its bound: the listener reads no further requests until it is not.
     #[must_use]
     pub fn is_full(&self) -> bool {

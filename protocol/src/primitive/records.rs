@@ -36,7 +36,7 @@ impl Records {
     }
 
     /// Returns the slices in order.
-    pub fn slices(&self) -> impl Iterator<Item = &Bytes> {
+    pub fn slices(&self) -> impl Iterator<Item = &Bytes> + Clone {
         std::iter::once(&self.first)
             .filter(|slice| !slice.is_empty())
             .chain(&self.others)

@@ -216,6 +216,7 @@ impl Follower {
             let (from, to) = (asked, answer.index);
             return Err(UnfitMetadata::Back { from, to });
         }
+        self.asks.hear();
         let Some(records) = &answer.records else {
             return Ok(());
         };

@@ -64,6 +64,13 @@ impl<T> Port<T> {
         done
     }
 
+    /// Looks at the dialer, if the connection is not lost.
+    pub(crate) fn look(&self, at: impl FnOnce(&Dialer<T>)) {
+        if let Some(dialer) = &*self.dialer.borrow() {
+            at(dialer);
+        }
+    }
+
     /// Tells whether the connection is lost.
     pub(crate) fn is_lost(&self) -> bool {
         self.dialer.borrow().is_none()

@@ -2,6 +2,8 @@
 //!
 //! What is refused ends the connection after the answers before it have left.
 
+use std::time::Instant;
+
 use bytes::Bytes;
 use keylane_protocol::api::ApiKey;
 use keylane_protocol::frame::{decode_request_body, unsupported_api_versions_frame};
@@ -26,8 +28,14 @@ use crate::producing::RequestId;
 
 impl Session {
     /// Takes a whole request.
-    pub(super) fn take(&mut self, frame: Bytes, charge: Charge) -> Result<(), ConnectionError> {
-        if let Err(refused) = self.queue_up(frame, charge) {
+    pub(super) fn take(
+        &mut self,
+        (frame, read_at): (Bytes, Instant),
+        charge: Charge,
+    ) -> Result<(), ConnectionError> {
+        let bytes = u64::try_from(frame.len()).expect("a size fits 64 bits");
+        self.runtime.shared.meters.received_bytes.increment(bytes);
+        if let Err(refused) = self.queue_up(frame, read_at, charge) {
             match refused {
                 // This one does not wait for what came before.
                 refused @ ConnectionError::UnacknowledgedProduce { .. } => return Err(refused),
@@ -37,7 +45,12 @@ impl Session {
         Ok(())
     }
 
-    fn queue_up(&mut self, frame: Bytes, charge: Charge) -> Result<(), ConnectionError> {
+    fn queue_up(
+        &mut self,
+        frame: Bytes,
+        read_at: Instant,
+        charge: Charge,
+    ) -> Result<(), ConnectionError> {
         let (header, body) = RequestHeader::decode(frame)?;
         let (version, correlation_id) = (header.api_version, header.correlation_id);
         let (api, state) = match header.supported() {
@@ -67,6 +80,7 @@ impl Session {
         let is_behind = !self.queue.is_empty();
         let mut entry = Entry {
             form,
+            read_at,
             state,
             _charge: charge,
         };

@@ -135,6 +135,14 @@ impl Session {
                     && let Some((id, _)) = self.queue.first()
                 {
                     self.current = Current::Nothing;
+                    let meters = &self.runtime.shared.meters;
+                    let topics = response.responses.iter();
+                    for partition in topics.flat_map(|topic| &topic.partitions) {
+                        partition
+                            .records
+                            .iter()
+                            .for_each(|records| meters.fetched.pass(records.slices()));
+                    }
                     self.answer(id, &response)?;
                 }
             }

@@ -234,6 +234,11 @@ impl Lanes {
         }
     }
 
+    /// Returns how many items wait for room.
+    pub(super) fn stalled(&self) -> usize {
+        self.lanes.values().map(|lane| lane.stalled.len()).sum()
+    }
+
     /// Tells whether nothing waits for room.
     pub(super) fn is_idle(&self) -> bool {
         self.lanes.values().all(|lane| lane.stalled.is_empty())

@@ -23,7 +23,21 @@ impl Session {
         request: ProduceRequest,
         version: i16,
     ) -> Result<(), ConnectionError> {
-        let deadline = Deadline::own(now(), request.timeout_ms);
+        let now = now();
+        let meters = &self.runtime.shared.meters;
+        if let Some(entry) = self.queue.get(id) {
+            meters
+                .wait
+                .record(now.saturating_duration_since(entry.read_at));
+        }
+        let partitions = request
+            .topic_data
+            .iter()
+            .flat_map(|topic| &topic.partition_data);
+        for records in partitions.filter_map(|partition| partition.records.as_ref()) {
+            meters.produced.pass(std::iter::once(records));
+        }
+        let deadline = Deadline::own(now, request.timeout_ms);
         self.deadlines.insert(id, deadline.at);
         self.produce(|producing, moment, effects| {
             producing.on_request(id, (request, version), moment, effects);

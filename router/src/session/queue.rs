@@ -33,6 +33,7 @@ pub(super) enum State {
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) form: Form,
+    pub(super) read_at: std::time::Instant,
     pub(super) state: State,
     /// Given back when the request is answered.
     pub(super) _charge: Charge,

@@ -1,10 +1,11 @@
 //! The loop of a session: wait until something happens, then do all that is due.
 
+use bytes::Bytes;
 use keylane_protocol::transport::FrameWriter;
 use tokio::io::AsyncWrite;
 use tokio::time::sleep_until;
 
-use super::queue::State;
+use super::queue::{Entry, State};
 use super::socket::Socket;
 use super::{ConnectionError, Current, Session, now};
 use crate::limits::ANSWER_BYTES_QUEUED_MAX;
@@ -46,7 +47,7 @@ impl Session {
                     charging.charge.as_mut().await
                 }, if is_charging && !is_ending => {
                     if let Some(charging) = socket.charging.take() {
-                        self.take(charging.frame, charge)?;
+                        self.take((charging.frame, charging.read_at), charge)?;
                     }
                 }
                 written = socket.writer.flush(), if has_output => {
@@ -76,7 +77,10 @@ impl Session {
             self.on_routing()?;
         }
         self.on_time()?;
-        self.advance(writer)
+        self.advance(writer)?;
+        self.levels.queued.set(self.queue.len());
+        self.levels.stalled.set(self.lanes.stalled());
+        Ok(())
     }
 
     /// Sends answers that are due, and begins what has become the first.
@@ -88,10 +92,11 @@ impl Session {
             match &mut first.state {
                 State::Underway => break,
                 State::Answered(_) | State::Silent => {
-                    if let Some(entry) = self.queue.pop()
-                        && let State::Answered(segments) = entry.state
-                    {
-                        writer.queue(segments);
+                    if let Some(entry) = self.queue.pop() {
+                        self.count(&entry);
+                        if let State::Answered(segments) = entry.state {
+                            writer.queue(segments);
+                        }
                     }
                     if self.change == Some(id) {
                         self.change = None;
@@ -104,7 +109,9 @@ impl Session {
                     if unsent > ANSWER_BYTES_QUEUED_MAX || is_fetch && unsent > 0 {
                         break;
                     }
-                    let form = first.form;
+                    let (form, read_at) = (first.form, first.read_at);
+                    let waited = now().saturating_duration_since(read_at);
+                    self.runtime.shared.meters.wait.record(waited);
                     let state = std::mem::replace(&mut first.state, State::Underway);
                     if let State::Waiting(body) = state
                         && let Err(refused) = self.begin(id, form, body)
@@ -118,6 +125,17 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// Counts a request that is done.
+    fn count(&self, entry: &Entry) {
+        let meters = &self.runtime.shared.meters;
+        meters.answered(entry.form.api, entry.read_at, now());
+        if let State::Answered(segments) = &entry.state {
+            let bytes: usize = segments.iter().map(Bytes::len).sum();
+            let bytes = u64::try_from(bytes).expect("a size fits 64 bits");
+            meters.sent_bytes.increment(bytes);
+        }
     }
 
     fn on_event(&mut self, event: Event) -> Result<(), ConnectionError> {

@@ -21,6 +21,7 @@ use crate::server::Shared;
 /// A request that waits for room in the budgets.
 pub(super) struct Charging {
     pub(super) frame: Bytes,
+    pub(super) read_at: std::time::Instant,
     pub(super) charge: Pin<Box<dyn Future<Output = Charge>>>,
 }
 
@@ -79,7 +80,11 @@ impl Socket {
         self.silence.used_at = Instant::now();
         let (budget, length) = (Rc::clone(&self.budget), frame.len());
         let charge = Box::pin(async move { budget.charge(length).await });
-        self.charging = Some(Charging { frame, charge });
+        self.charging = Some(Charging {
+            frame,
+            read_at: self.silence.used_at.into_std(),
+            charge,
+        });
     }
 
     /// Returns when [`Socket::check`] is to be called.
