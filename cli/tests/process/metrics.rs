@@ -337,6 +337,39 @@ fn a_router_counts_what_passes_and_what_it_asks_of_brokers() {
 }
 
 #[test]
+fn one_process_of_several_nodes_tells_of_each_by_its_name() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut command = keylane();
+    let command = command.args(["dev", "--port", "0", "--data"]);
+    let server = Server::start(command.arg(folder.path()));
+    produce_and_read(&server, 600);
+    let scrape = Scrape::of(&server);
+    let router = format!("router@{}", server.address());
+    let nodes = scrape.samples.keys().map(|(_, labels)| &*labels["node"]);
+    let nodes: BTreeSet<&str> = nodes.collect();
+    let expected = ["broker-1", "broker-2", "broker-3", &router];
+    assert_eq!(nodes, expected.into());
+    for node in expected {
+        scrape.check("keylane_ready", &[("node", node)], 1.0);
+    }
+    scrape.check("keylane_appended_records_total", &[], 600.0);
+    scrape.check("keylane_partition_log_end_offset", &[], 600.0);
+    scrape.check("keylane_controller_leads", &[], 1.0);
+    for broker in ["1", "2", "3"] {
+        let node = format!("broker-{broker}");
+        let own = scrape.sum("keylane_partitions", &[("node", &node)]);
+        assert!(
+            (own - 1.0).abs() < 1e-9,
+            "{node} keeps {own} of three partitions"
+        );
+        assert!(scrape.sum("keylane_uplink_up", &[("broker", broker)]) >= 1.0);
+    }
+    assert_eq!(get(admin_of(&server), "/healthz").0, 200);
+    assert_eq!(get(admin_of(&server), "/readyz").0, 200);
+    server.stop();
+}
+
+#[test]
 fn the_dashboard_asks_for_nothing_that_is_not_in_the_table() {
     let text = std::fs::read_to_string(docs("grafana/keylane.json")).expect("the dashboard");
     let dashboard: Value = serde_json::from_str(&text).expect("JSON");
