@@ -17,6 +17,7 @@ import typing
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 BUILT = pathlib.Path(os.environ.get("KEYLANE_BUILT", REPOSITORY / "target" / "release"))
 READY_SECONDS = 60
+RECORD_BYTES = 1024
 
 
 class Server:
@@ -136,11 +137,15 @@ def leaders(server: Server, topic: str) -> dict[int, int]:
 
 
 class Steady:
-    """A client that sends to partitions at a rate; its lines are read as they come."""
+    """A client that sends to partitions at a rate; its lines are read as they come.
 
-    def __init__(self, server: Server, topic: str, partitions: typing.Iterable[int], rate: int, seconds: int, size: int = 1024):
+    It is Keylane's own, or with `program` another one that is told and tells the same.
+    """
+
+    def __init__(self, server: Server, topic: str, partitions: typing.Iterable[int], rate: int, seconds: int, program: list[str] | None = None):
         chosen = ",".join(map(str, partitions))
-        command = [str(binary("examples/steady")), kafka(server), topic, chosen, str(rate), str(seconds), str(size)]
+        program = program or [str(binary("examples/steady"))]
+        command = [*program, kafka(server), topic, chosen, str(rate), str(seconds), str(RECORD_BYTES)]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         self.lines: list[dict] = []
         self.thread = threading.Thread(target=self._read, daemon=True)

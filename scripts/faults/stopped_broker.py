@@ -5,6 +5,7 @@ Kept if each client keeps 80 % of its rate on the partitions of the other two br
 """
 
 import argparse
+import pathlib
 import sys
 import time
 
@@ -20,6 +21,7 @@ def main() -> bool:
     parser.add_argument("--before", type=int, default=15, help="for how many seconds the rate before is measured")
     parser.add_argument("--rate", type=int, default=100, help="records a second for each client and partition")
     parser.add_argument("--clients", type=int, default=2)
+    parser.add_argument("--librdkafka", metavar="PYTHON", help="a Python that has confluent-kafka: one client more, by librdkafka")
     arguments = parser.parse_args()
     with cluster(3) as running:
         router = running.router()
@@ -31,6 +33,9 @@ def main() -> bool:
         after = 20
         seconds = SETTLE_SECONDS + arguments.before + arguments.stopped + after
         clients = [Steady(router, "t", range(PARTITIONS), arguments.rate, seconds) for _ in range(arguments.clients)]
+        if arguments.librdkafka:
+            program = [arguments.librdkafka, str(pathlib.Path(__file__).with_name("steady_librdkafka.py"))]
+            clients.append(Steady(router, "t", range(PARTITIONS), arguments.rate, seconds, program))
         time.sleep(SETTLE_SECONDS)
         begun = time.monotonic()
         time.sleep(arguments.before)
