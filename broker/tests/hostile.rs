@@ -4,7 +4,7 @@ mod kit;
 
 use std::io::Write;
 
-use keylane_protocol::api::APIS;
+use keylane_protocol::api::{APIS, ApiKey};
 use keylane_protocol::error_code::ErrorCode;
 use keylane_protocol::frame::decode_response;
 use keylane_protocol::message::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
@@ -90,7 +90,8 @@ fn an_unknown_version_of_api_versions_is_answered_in_version_0() {
 #[test]
 fn bytes_after_a_request_close_the_connection() {
     let broker = TestBroker::start();
-    for api in APIS {
+    // librdkafka's Metadata goes on after its end.
+    for api in APIS.iter().filter(|api| api.key != ApiKey::Metadata) {
         let version = api.version_min;
         let mut body = header(api.key.code(), version);
         body.extend([0; 4096]);
