@@ -61,6 +61,8 @@ pub struct Measurer<'a> {
     pub limit_only: bool,
     /// The most bytes that a slot sends.
     pub slot_bytes_max: u64,
+    /// The most bytes that a slot sends which measures memory; twice as many are written to give it its memory.
+    pub memory_slot_bytes_max: u64,
     /// Shows how far it is.
     pub progress: &'a Progress,
 }
@@ -181,7 +183,7 @@ impl Measurer<'_> {
     /// Returns how many bytes a slot sends at most.
     fn slot_bytes(&self, scenario: &Scenario) -> u64 {
         if scenario.measures_memory() {
-            warm_slot_bytes(self.slot_bytes_max)
+            warm_slot_bytes(self.slot_bytes_max).min(self.memory_slot_bytes_max)
         } else {
             self.slot_bytes_max
         }

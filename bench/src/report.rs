@@ -81,7 +81,7 @@ pub struct Limit {
     /// What the limit of latency is.
     pub latency_against: &'static str,
     /// Whether the null broker was so close to what the generator can send at all (its throughput against a sink is
-    /// below 1.3 times the null broker's) that throughput says more about the generator.
+    /// below 1.3 times the null broker's) that throughput says more about the generator; false where no sink was run.
     pub generator_bound: bool,
 }
 

@@ -17,6 +17,9 @@ use crate::tour::{self, HEADLINE, HEADLINE_LATENCY};
 /// The most bytes that a slot of the tour sends.
 const TOUR_SLOT_BYTES_MAX: u64 = 3 << 30;
 
+/// The most bytes that a slot of the tour sends which measures memory, since it takes longer to be given that.
+const TOUR_MEMORY_SLOT_BYTES_MAX: u64 = 512 << 20;
+
 /// The share of the free bytes that a slot may send: those of a cluster's topic and a null broker's file lie side by
 /// side for a moment, and the broker keeps a reserve.
 const FREE_SHARE: u64 = 4;
@@ -67,6 +70,7 @@ fn run_scenarios(options: &BenchOptions) -> Result<Report, BenchError> {
         machine: Machine::of_folder(&folder),
         ..Report::default()
     };
+    let is_tour = options.extent != Extent::Scale && !options.describes_workload();
     for scenario in &scenarios {
         progress.begin(&scenario.title);
         let measurer = Measurer {
@@ -75,6 +79,11 @@ fn run_scenarios(options: &BenchOptions) -> Result<Report, BenchError> {
             connect: options.connect.as_deref(),
             limit_only: options.extent == Extent::Limit,
             slot_bytes_max: slot_bytes(options, &folder)?,
+            memory_slot_bytes_max: if is_tour {
+                TOUR_MEMORY_SLOT_BYTES_MAX
+            } else {
+                u64::MAX
+            },
             progress: &progress,
         };
         report.scenarios.push(measurer.measure(scenario)?);

@@ -80,6 +80,13 @@ impl Yardsticks {
         has_sink: false,
     };
 
+    /// The null broker alone.
+    pub const NULL_BROKER: Self = Self {
+        has_null_broker: true,
+        has_null_relay: false,
+        has_sink: false,
+    };
+
     /// Nothing.
     pub const NONE: Self = Self {
         has_null_broker: false,
@@ -176,8 +183,8 @@ impl Scenario {
             linger: Duration::from_millis(5),
             acks: Acks::All,
             durability: Durability::Fsync,
-            warm_up: Duration::from_millis(200),
-            duration: Duration::from_millis(900),
+            warm_up: Duration::from_millis(150),
+            duration: Duration::from_millis(750),
             has_probes: false,
         }
     }
