@@ -29,7 +29,7 @@ use self::member::{Member, VoterFiles, VoterParts, boot_id};
 use self::opened::{Opened, listen};
 use crate::clock::Uptime;
 use crate::config::BrokerConfig;
-use crate::connection::{AnswerBudget, ReceiveBudget, RequestBudget};
+use crate::connection::{AnswerBudget, RequestBudget};
 use crate::disk::Disk;
 use crate::disk::real::RealDisk;
 use crate::entropy::IdSource;
@@ -48,8 +48,9 @@ use crate::shard::Shard;
 use crate::shard::reports::{OfflineSwitch, ReportToShards, Reports};
 use crate::shard::request::ShardRequest;
 use crate::shard::run::ShardTask;
-use crate::threads::{self, Ending, Pulse};
+use crate::threads::{self, Ending};
 use crate::topics::TopicsImage;
+use keylane_protocol::transport::{Pulse, ReceiveBudget};
 
 /// A running broker. Dropping it without [`Broker::stop`] ends it as a crash would.
 pub struct Broker {

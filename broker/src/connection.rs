@@ -8,7 +8,6 @@
 mod begin;
 mod budget;
 mod finish;
-mod metered;
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -25,16 +24,15 @@ use tokio::time::{Instant, timeout};
 use tracing::{debug, error};
 
 pub(crate) use budget::{AnswerBudget, Held, RequestBudget};
-pub(crate) use metered::ReceiveBudget;
 
 use self::begin::Begun;
 use self::budget::Charge;
-use self::metered::{Metered, Unfinished};
 use crate::handler::exchange::{ExchangeError, RefusedRequest};
 use crate::limits::ANSWER_BYTES_QUEUED_MAX;
 use crate::meters::now;
 use crate::partition::waiting::ConnectionId;
 use crate::server::BrokerState;
+use keylane_protocol::transport::{Metered, Unfinished};
 
 /// Why a connection ended that the client did not close.
 #[derive(Debug, thiserror::Error)]

@@ -30,12 +30,6 @@ pub(crate) const CONTROLLER_ASKS_WAITING_MAX: usize = 4096;
 /// The most bytes of recent metadata that a controller keeps for those who follow; who is further behind gets it all.
 pub(crate) const METADATA_HISTORY_BYTES_MAX: usize = 4 << 20;
 
-/// So many bytes of a request that has not arrived whole are always read.
-pub(crate) const RECEIVE_FREE_BYTES: usize = 256 << 10;
-
-/// What a request that has not arrived whole takes at a time from the budget of all connections.
-pub(crate) const RECEIVE_CHUNK_BYTES: usize = 1 << 20;
-
 /// Answers that are ready leave together until they have so many bytes.
 pub(crate) const ANSWER_BYTES_QUEUED_MAX: usize = 256 << 10;
 

@@ -15,8 +15,9 @@ use crate::meters::{PartitionTable, number};
 use crate::partition::counters::PartitionNumbers;
 use crate::partitions::PartitionMaker;
 use crate::server::BrokerState;
-use crate::threads::{Ending, Pulse};
+use crate::threads::Ending;
 use crate::topic_settings::Durability;
+use keylane_protocol::transport::Pulse;
 
 /// Looks at a running broker from outside; clones look at the same one.
 #[derive(Clone, Debug)]

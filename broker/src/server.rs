@@ -2,8 +2,6 @@
 //!
 //! At a connection limit a new connection is closed at once, so that what exists keeps being served.
 
-mod slots;
-
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,11 +16,8 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-pub(crate) use slots::ConnectionSlots;
-
-use self::slots::Slot;
 use crate::config::BrokerConfig;
-use crate::connection::{self, AnswerBudget, ReceiveBudget, RequestBudget};
+use crate::connection::{self, AnswerBudget, RequestBudget};
 use crate::handler::cluster::Identity;
 use crate::handler::init_producer_id::ProducerIds;
 use crate::link;
@@ -32,6 +27,7 @@ use crate::meters::Meters;
 use crate::partition::waiting::ConnectionId;
 use crate::shard::request::ShardRequest;
 use crate::topics::TopicsImage;
+use keylane_protocol::transport::{ConnectionSlots, ReceiveBudget, Slot};
 
 /// How long to wait after accepting failed, which it does when the process is out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

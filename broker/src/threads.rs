@@ -6,8 +6,6 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use tokio::sync::{mpsc, oneshot};
-
 /// Runs blocking work on a thread of its own.
 pub(crate) fn spawn(
     name: &str,
@@ -51,32 +49,6 @@ pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
         .build()
         .expect("a runtime without drivers needs nothing of the system");
     runtime.block_on(future)
-}
-
-/// Asks a runtime whether it still turns.
-#[derive(Clone, Debug)]
-pub(crate) struct Pulse(mpsc::Sender<oneshot::Sender<()>>);
-
-impl Pulse {
-    /// Returns a pulse, and what answers it as long as it runs.
-    pub(crate) fn new() -> (Self, impl Future<Output = ()> + Send + 'static) {
-        let (ask, mut asked) = mpsc::channel::<oneshot::Sender<()>>(1);
-        let answering = async move {
-            while let Some(answer) = asked.recv().await {
-                // Who asked may have waited long enough.
-                let _ = answer.send(());
-            }
-        };
-        (Self(ask), answering)
-    }
-
-    /// Waits until the runtime has answered, or has ended.
-    pub(crate) async fn felt(&self) {
-        let (answer, answered) = oneshot::channel();
-        if self.0.send(answer).await.is_ok() {
-            let _ = answered.await;
-        }
-    }
 }
 
 /// Waits for threads to end. A panic in any of them has ended the process already.

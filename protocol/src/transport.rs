@@ -3,13 +3,20 @@
 //! [`FrameReader`] reads frames from anything that can be read, [`FrameWriter`] writes frames to anything that can be
 //! written; [`link`] does both for the internal link. They keep their progress in themselves, so that dropping a future
 //! of theirs loses nothing. Timeouts are the caller's: a peer that sends or takes nothing is not noticed here, but by
-//! [`LinkCalls`], which dials and asks over links.
+//! [`LinkCalls`], which dials and asks over links. What every listener bounds is here too: how many connections there are
+//! ([`ConnectionSlots`]), and what of half-sent requests is in memory ([`Metered`]).
 
 mod frame_reader;
 mod frame_writer;
 pub mod link;
 mod link_calls;
+mod metered;
+mod pulse;
+mod slots;
 
 pub use frame_reader::{FrameReader, ReadFrameError};
 pub use frame_writer::FrameWriter;
 pub use link_calls::{CallError, LinkCalls};
+pub use metered::{Metered, ReceiveBudget, Unfinished};
+pub use pulse::Pulse;
+pub use slots::{ConnectionSlots, Slot};

@@ -8,8 +8,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-pub(crate) use crate::metered::ReceiveBudget;
-
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// The bytes of requests that all connections may hold.

@@ -26,7 +26,6 @@ mod budget;
 mod control;
 mod link;
 mod mailbox;
-mod metered;
 mod meters;
 mod probe;
 mod router;

@@ -51,12 +51,6 @@ pub const REQUEST_ITEMS_MAX: usize = 100_000;
 /// How much a Fetch gets, of all its partitions, when the answers of all connections have reached their bound.
 pub const FETCH_BYTES_AT_BOUND: usize = 64 << 10;
 
-/// So many bytes of a request that has not arrived whole are always read.
-pub const RECEIVE_FREE_BYTES: usize = 256 << 10;
-
-/// What a request that has not arrived whole takes at a time from the budget of all connections.
-pub const RECEIVE_CHUNK_BYTES: usize = 1 << 20;
-
 /// Answers that are ready leave together until they have so many bytes; then none is begun before they have left.
 pub const ANSWER_BYTES_QUEUED_MAX: usize = 256 << 10;
 

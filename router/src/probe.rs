@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 use crate::control::Known;
 use crate::meters::number;
 use crate::server::Shared;
-use crate::threads::Pulse;
+use keylane_protocol::transport::Pulse;
 
 /// Looks at a running router from outside; clones look at the same one.
 #[derive(Clone, Debug)]

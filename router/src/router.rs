@@ -13,15 +13,16 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::budget::{AnswerBudget, ReceiveBudget, RequestBudget};
+use crate::budget::{AnswerBudget, RequestBudget};
 use crate::config::{InvalidConfig, RouterConfig};
 use crate::control::{Asks, Follower, Known, controllers};
 use crate::limits::CONNECTIONS_HANDED_OVER_MAX;
 use crate::meters::Meters;
 use crate::probe::{Probe, ProbeParts};
 use crate::runtime::Runtime;
-use crate::server::{self, ConnectionSlots, Handover, Shared};
-use crate::threads::{self, Pulse};
+use crate::server::{self, Handover, Shared};
+use crate::threads;
+use keylane_protocol::transport::{ConnectionSlots, Pulse, ReceiveBudget};
 
 /// Why a router does not start.
 #[derive(Debug, thiserror::Error)]

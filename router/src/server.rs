@@ -3,8 +3,6 @@
 //! Nobody is served before there is an image of the cluster; who comes earlier waits in the listener's queue. At a
 //! connection limit a new connection is closed at once, so that what exists keeps being served.
 
-mod slots;
-
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
@@ -16,14 +14,13 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-pub(crate) use slots::{ConnectionSlots, Slot};
-
-use crate::budget::{AnswerBudget, ReceiveBudget, RequestBudget};
+use crate::budget::{AnswerBudget, RequestBudget};
 use crate::config::RouterConfig;
 use crate::control::Controllers;
 use crate::meters::Meters;
 use crate::runtime::Runtime;
 use crate::session;
+use keylane_protocol::transport::{ConnectionSlots, ReceiveBudget, Slot};
 
 /// How long to wait after accepting failed, which it does when the process is out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -6,7 +6,6 @@ use std::future::Future;
 use std::io;
 use std::thread::{self, JoinHandle};
 
-use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 
 /// Runs a future and what it spawns on a thread of its own; when the future ends, what it spawned is dropped.
@@ -20,32 +19,6 @@ pub(crate) fn spawn_runtime<F: Future<Output = ()>>(
     thread::Builder::new()
         .name(name.to_owned())
         .spawn(move || LocalSet::new().block_on(&runtime, async { main().await }))
-}
-
-/// Asks a runtime whether it still turns.
-#[derive(Clone, Debug)]
-pub(crate) struct Pulse(mpsc::Sender<oneshot::Sender<()>>);
-
-impl Pulse {
-    /// Returns a pulse, and what answers it as long as it runs.
-    pub(crate) fn new() -> (Self, impl Future<Output = ()> + Send + 'static) {
-        let (ask, mut asked) = mpsc::channel::<oneshot::Sender<()>>(1);
-        let answering = async move {
-            while let Some(answer) = asked.recv().await {
-                // Who asked may have waited long enough.
-                let _ = answer.send(());
-            }
-        };
-        (Self(ask), answering)
-    }
-
-    /// Waits until the runtime has answered, or has ended.
-    pub(crate) async fn felt(&self) {
-        let (answer, answered) = oneshot::channel();
-        if self.0.send(answer).await.is_ok() {
-            let _ = answered.await;
-        }
-    }
 }
 
 /// Waits for threads to end. A panic in any of them has ended the process already.

@@ -11,8 +11,9 @@ use tracing::warn;
 use crate::folder::DataFolder;
 use crate::limits::LINKS_MAX;
 use crate::partition::Partition;
-use crate::server::{self, BrokerState, ConnectionSlots, Handover, Speech};
+use crate::server::{self, BrokerState, Handover, Speech};
 use crate::shard::request::ShardRequest;
+use keylane_protocol::transport::ConnectionSlots;
 
 /// What is left to close when all threads have ended.
 #[derive(Clone, Default)]

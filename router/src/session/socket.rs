@@ -15,8 +15,8 @@ use tokio::time::Instant;
 use super::ConnectionError;
 use crate::budget::{Charge, ConnectionBudget};
 use crate::config::Limits;
-use crate::metered::{Metered, Unfinished};
 use crate::server::Shared;
+use keylane_protocol::transport::{Metered, Unfinished};
 
 /// A request that waits for room in the budgets.
 pub(super) struct Charging {

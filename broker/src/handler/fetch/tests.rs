@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::config::BrokerConfig;
-use crate::connection::{AnswerBudget, ReceiveBudget, RequestBudget};
+use crate::connection::{AnswerBudget, RequestBudget};
 use crate::disk::Disk;
 use crate::disk::simulated::SimulatedDisk;
 use crate::folder::layout::Layout;
@@ -23,6 +23,7 @@ use crate::partition::tests::ID;
 use crate::readers::Readers;
 use crate::topic_settings::TopicSettings;
 use crate::topics::TopicsImage;
+use keylane_protocol::transport::ReceiveBudget;
 
 /// The most messages in the mailbox of that shard.
 pub(crate) const MAILBOX: usize = 8;

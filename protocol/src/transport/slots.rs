@@ -8,7 +8,7 @@ use tokio::sync::{Semaphore, TryAcquireError};
 
 /// Counts connections.
 #[derive(Clone, Debug)]
-pub(crate) struct ConnectionSlots {
+pub struct ConnectionSlots {
     all: Arc<Semaphore>,
     connections_max: usize,
     per_address_max: usize,
@@ -18,13 +18,15 @@ pub(crate) struct ConnectionSlots {
 
 /// A connection's place; free again when dropped.
 #[derive(Debug)]
-pub(crate) struct Slot {
+pub struct Slot {
     slots: ConnectionSlots,
     address: IpAddr,
 }
 
 impl ConnectionSlots {
-    pub(crate) fn new(connections_max: usize, per_address_max: usize) -> Self {
+    /// Returns slots for so many connections in all, and so many from one address.
+    #[must_use]
+    pub fn new(connections_max: usize, per_address_max: usize) -> Self {
         let connections_max = connections_max.min(u32::MAX as usize / 2);
         Self {
             all: Arc::new(Semaphore::new(connections_max)),
@@ -35,7 +37,8 @@ impl ConnectionSlots {
     }
 
     /// Returns a place for a connection from `address`; `None` at a limit.
-    pub(crate) fn take(&self, address: IpAddr) -> Option<Slot> {
+    #[must_use]
+    pub fn take(&self, address: IpAddr) -> Option<Slot> {
         match self.all.try_acquire() {
             // Given back by the slot.
             Ok(permit) => permit.forget(),
@@ -58,7 +61,7 @@ impl ConnectionSlots {
     }
 
     /// Waits until there is no connection left.
-    pub(crate) async fn none_left(&self) {
+    pub async fn none_left(&self) {
         let all = u32::try_from(self.connections_max).expect("clamped when made");
         let _ = self.all.acquire_many(all).await;
     }

@@ -13,19 +13,24 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::PollSemaphore;
 
-use crate::limits::{RECEIVE_CHUNK_BYTES, RECEIVE_FREE_BYTES};
+/// So many bytes of a request that has not arrived whole are always read.
+const RECEIVE_FREE_BYTES: usize = 256 << 10;
+
+/// What a request that has not arrived whole takes at a time from the budget of all connections.
+const RECEIVE_CHUNK_BYTES: usize = 1 << 20;
 
 /// The chunks that all connections share.
 #[derive(Clone, Debug)]
-pub(crate) struct ReceiveBudget {
+pub struct ReceiveBudget {
     chunks: Arc<Semaphore>,
 }
 
-/// The bytes of a connection that belong to no whole request; set by the reading half after each request.
-pub(super) type Unfinished = Arc<AtomicUsize>;
+/// The bytes of a connection that belong to no whole request; set by who reads requests, after each.
+pub type Unfinished = Arc<AtomicUsize>;
 
 /// The metered socket.
-pub(super) struct Metered<R> {
+#[derive(Debug)]
+pub struct Metered<R> {
     reader: R,
     chunks: PollSemaphore,
     held: Vec<OwnedSemaphorePermit>,
@@ -33,7 +38,9 @@ pub(super) struct Metered<R> {
 }
 
 impl ReceiveBudget {
-    pub(crate) fn new(bytes_max: usize) -> Self {
+    /// Returns a budget of so many bytes, at least one chunk.
+    #[must_use]
+    pub fn new(bytes_max: usize) -> Self {
         let chunks = bytes_max.div_ceil(RECEIVE_CHUNK_BYTES).max(1);
         Self {
             chunks: Arc::new(Semaphore::new(chunks)),
@@ -42,7 +49,8 @@ impl ReceiveBudget {
 }
 
 impl<R> Metered<R> {
-    pub(super) fn new(reader: R, budget: &ReceiveBudget, unfinished: Unfinished) -> Self {
+    /// Returns the socket, metered.
+    pub fn new(reader: R, budget: &ReceiveBudget, unfinished: Unfinished) -> Self {
         Self {
             reader,
             chunks: PollSemaphore::new(Arc::clone(&budget.chunks)),
