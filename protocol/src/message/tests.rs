@@ -43,6 +43,16 @@ fn decoded<M: Message>(bytes: &Bytes, version: i16) -> M {
     message
 }
 
+/// Decodes bytes that arrived in pieces of the same length.
+fn decoded_over<M: Message>(bytes: &Bytes, piece: usize, version: i16) -> Result<M, DecodeError> {
+    let starts = (0..bytes.len()).step_by(piece);
+    let pieces = starts.map(|start| bytes.slice(start..bytes.len().min(start + piece)));
+    let mut decoder = Decoder::over(&pieces.collect());
+    let message = M::decode(&mut decoder, version)?;
+    decoder.finish()?;
+    Ok(message)
+}
+
 fn reencoded_by_them<T: Encodable + Decodable>(bytes: &Bytes, version: i16) -> Bytes {
     let mut rest = bytes.clone();
     let message = T::decode(&mut rest, version).expect("they decode what we encoded");
@@ -70,6 +80,12 @@ fn check<M: Message + Sample + PartialEq + std::fmt::Debug, T: Encodable + Decod
             let message = M::sample(&mut Choices(&choices), format);
             let bytes = encoded(&message, version);
             prop_assert_eq!(&decoded::<M>(&bytes, version), &message);
+            let piece = 1 + choices.len() % 11;
+            let in_pieces = decoded_over::<M>(&bytes, piece, version);
+            prop_assert_eq!(in_pieces.as_ref(), Ok(&message));
+            let short = bytes.slice(..choices.len() * 31 % (bytes.len() + 1));
+            let whole = decoded_over::<M>(&short, bytes.len() + 1, version);
+            prop_assert_eq!(decoded_over::<M>(&short, piece, version), whole);
             let again = reencoded_by_them::<T>(&bytes, version);
             prop_assert_eq!(&again, &bytes);
             prop_assert_eq!(&decoded::<M>(&again, version), &message);

@@ -1,11 +1,15 @@
 //! Reads one frame from front to back, within its length and within a budget of memory.
 //!
 //! Texts and bytes are slices of the frame. Only lists allocate, and only after their length was held against the
-//! bytes that are left and against the budget (`limits::DECODE_ALLOCATION_FACTOR`).
+//! bytes that are left and against the budget (`limits::DECODE_ALLOCATION_FACTOR`). A frame may lie in several slices, as
+//! it arrived: record bytes stay in them, and of the rest a value that is cut is copied.
+
+use std::collections::VecDeque;
 
 use bytes::Bytes;
 use bytestring::ByteString;
 
+use super::Records;
 use super::wire::{Format, Wire};
 use crate::limits::{DECODE_ALLOCATION_BYTES_EXTRA, DECODE_ALLOCATION_FACTOR, STRING_BYTES_MAX};
 
@@ -108,7 +112,12 @@ pub(crate) struct Tags {
 /// Reads values from a frame; see the module's text for its bounds.
 #[derive(Clone, Debug)]
 pub struct Decoder {
-    frame: Bytes,
+    /// The slice that was read last.
+    slice: Bytes,
+    /// Where in the frame it begins.
+    slice_start: usize,
+    /// The slices behind it.
+    others: VecDeque<Bytes>,
     position: usize,
     end: usize,
     allocation_left: usize,
@@ -118,10 +127,19 @@ impl Decoder {
     /// Returns a decoder at the start of a frame (without its length prefix).
     #[must_use]
     pub fn new(frame: Bytes) -> Self {
+        Self::over(&frame.into())
+    }
+
+    /// Returns a decoder at the start of a frame that lies in slices; they are shared, not copied.
+    #[must_use]
+    pub fn over(frame: &Records) -> Self {
         let end = frame.len();
         let allowed = end.saturating_mul(DECODE_ALLOCATION_FACTOR);
+        let mut slices = frame.slices().cloned();
         Self {
-            frame,
+            slice: slices.next().unwrap_or_default(),
+            slice_start: 0,
+            others: slices.collect(),
             position: 0,
             end,
             allocation_left: allowed.saturating_add(DECODE_ALLOCATION_BYTES_EXTRA),
@@ -172,10 +190,39 @@ impl Decoder {
         Ok(at)
     }
 
+    /// Returns how many bytes before `at` the slice begins that holds it, having moved to that slice; there is no way back.
+    fn seek(&mut self, at: usize) -> usize {
+        while at - self.slice_start >= self.slice.len() {
+            let Some(next) = self.others.pop_front() else {
+                break;
+            };
+            self.slice_start += self.slice.len();
+            self.slice = next;
+        }
+        at - self.slice_start
+    }
+
+    /// Returns bytes that were passed just now, in the slices they lie in.
+    fn slices(&mut self, mut at: usize, length: usize) -> Records {
+        let mut found = Records::default();
+        let end = at + length;
+        while at < end {
+            let start = self.seek(at);
+            let count = (end - at).min(self.slice.len() - start);
+            found.push(self.slice.slice(start..start + count));
+            at += count;
+        }
+        found
+    }
+
     pub(crate) fn read_array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
         let at = self.advance(N)?;
+        let start = self.seek(at);
         let mut bytes = [0; N];
-        bytes.copy_from_slice(&self.frame[at..at + N]);
+        match self.slice.get(start..start + N) {
+            Some(found) => bytes.copy_from_slice(found),
+            None => bytes.copy_from_slice(&self.slices(at, N).into_bytes()),
+        }
         Ok(bytes)
     }
 
@@ -255,7 +302,7 @@ impl Decoder {
             return Err(DecodeError::InvalidLength { at: start });
         }
         let at = self.advance(length)?;
-        match ByteString::try_from(self.frame.slice(at..at + length)) {
+        match ByteString::try_from(self.slices(at, length).into_bytes()) {
             Ok(text) => Ok(Some(text)),
             Err(_) => Err(DecodeError::InvalidUtf8 { at }),
         }
@@ -265,11 +312,19 @@ impl Decoder {
         &mut self,
         format: Format,
     ) -> Result<Option<Bytes>, DecodeError> {
+        Ok(self.read_nullable_records(format)?.map(Records::into_bytes))
+    }
+
+    /// Reads bytes and leaves them in the slices they lie in.
+    pub(crate) fn read_nullable_records(
+        &mut self,
+        format: Format,
+    ) -> Result<Option<Records>, DecodeError> {
         let Some(length) = self.read_length(format)? else {
             return Ok(None);
         };
         let at = self.advance(length)?;
-        Ok(Some(self.frame.slice(at..at + length)))
+        Ok(Some(self.slices(at, length)))
     }
 
     pub(crate) fn read_nullable_list<T: Wire>(

@@ -179,6 +179,33 @@ fn records_are_passed_on_without_being_copied() {
 }
 
 #[test]
+fn records_that_arrived_in_slices_are_decoded_without_being_copied() {
+    let response = FetchResponse {
+        responses: vec![FetchableTopicResponse {
+            partitions: vec![FetchablePartitionResponse {
+                records: Some(Bytes::from(vec![7; 100]).into()),
+                ..FetchablePartitionResponse::default()
+            }],
+            ..FetchableTopicResponse::default()
+        }],
+        ..FetchResponse::default()
+    };
+    let body = Bytes::from(encoded(&response, 12));
+    let records_at = body.windows(2).position(|pair| pair == [7, 7]);
+    let cut = records_at.expect("they are there") + 40;
+    let arrived = [body.slice(..cut), Bytes::copy_from_slice(&body[cut..])];
+    let mut decoder = Decoder::over(&arrived.iter().cloned().collect());
+    let back = FetchResponse::decode(&mut decoder, 12).expect("decodes");
+    decoder.finish().expect("nothing is left over");
+    assert_eq!(back, response);
+    let records = back.responses[0].partitions[0].records.as_ref();
+    let slices = records.expect("records").slices();
+    let places: Vec<_> = slices.map(|slice| (slice.as_ptr(), slice.len())).collect();
+    let first = (arrived[0][cut - 40..].as_ptr(), 40);
+    assert_eq!(places, [first, (arrived[1].as_ptr(), 60)]);
+}
+
+#[test]
 fn requests_carry_length_and_header() {
     let segments =
         request_frame(&ApiVersionsRequest::default(), 3, 7, Some("me")).expect("encodes");

@@ -157,8 +157,8 @@ impl Wire for Records {
     }
 
     fn decode_value(decoder: &mut Decoder, format: Format) -> Result<Self, DecodeError> {
-        let bytes = decoder.read_nullable_bytes(format)?;
-        not_null(bytes, decoder).map(Self::from)
+        let records = decoder.read_nullable_records(format)?;
+        not_null(records, decoder)
     }
 }
 
@@ -172,7 +172,7 @@ impl Wire for Option<Records> {
     }
 
     fn decode_value(decoder: &mut Decoder, format: Format) -> Result<Self, DecodeError> {
-        Ok(decoder.read_nullable_bytes(format)?.map(Records::from))
+        decoder.read_nullable_records(format)
     }
 }
 

@@ -120,7 +120,7 @@ pub(super) fn body_of<M: Message>(message: &M, version: i16) -> Result<Bytes, En
 
 /// Reads the body of a broker's answer.
 pub(super) fn read_answer<R: Response>(answer: &Answer, version: i16) -> Result<R, DecodeError> {
-    let mut decoder = Decoder::new(answer.chunk.clone().into_bytes());
+    let mut decoder = Decoder::over(&answer.chunk);
     let response = R::decode(&mut decoder, version)?;
     decoder.finish()?;
     Ok(response)
