@@ -6,24 +6,28 @@ use std::time::Duration;
 use crate::cluster::{free_ports, start_three};
 use crate::support::{Server, keylane, run};
 
+const LOOKS_MAX: u32 = 600;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
+
 fn internal(server: &Server) -> &str {
     server.ready["internal"].as_str().expect("an address")
 }
 
-fn status(brokers: &str) -> Value {
-    let printed = run(["cluster", "status", "--json", "--brokers", brokers]).expect_success();
-    serde_json::from_str(&printed).expect("JSON")
-}
-
-/// Asks until a status is as wanted.
+/// Asks until a status is as wanted; while the controllers elect, there is none.
 fn until(brokers: &str, is_wanted: impl Fn(&Value) -> bool) -> Value {
-    loop {
-        let status = status(brokers);
-        if is_wanted(&status) {
-            return status;
+    let mut last = String::new();
+    for _ in 0..LOOKS_MAX {
+        let asked = run(["cluster", "status", "--json", "--brokers", brokers]);
+        last = asked.to_string();
+        if asked.status.success() {
+            let status = serde_json::from_str(&asked.stdout).expect("JSON");
+            if is_wanted(&status) {
+                return status;
+            }
         }
-        std::thread::sleep(Duration::from_millis(50));
+        std::thread::sleep(BETWEEN_LOOKS);
     }
+    panic!("not as wanted in the end: {last}");
 }
 
 fn sum(status: &Value, name: &str) -> u64 {
@@ -48,9 +52,9 @@ fn the_status_names_brokers_controllers_and_routers_and_who_has_died() {
     let router = Server::start(command.args(["--brokers", internal(&servers[0])]));
 
     let is_whole = |status: &Value| {
-        status["routers"]
-            .as_array()
-            .is_some_and(|all| all.len() == 1)
+        let routers = status["routers"].as_array();
+        // A busy machine may have fenced a broker for a while.
+        routers.is_some_and(|all| all.len() == 1) && status["partitions_without_leader"] == 0
     };
     let mut controllers = Vec::new();
     for server in &servers {
@@ -58,7 +62,6 @@ fn the_status_names_brokers_controllers_and_routers_and_who_has_died() {
         assert_eq!(status["routers"][0]["address"], address);
         assert_eq!(status["topics"], 1);
         assert_eq!(status["partitions"], 6);
-        assert_eq!(status["partitions_without_leader"], 0);
         assert_eq!(sum(&status, "partitions_led"), 6);
         let parts = status["brokers"].as_array().expect("brokers").iter();
         let leading = parts.filter(|broker| broker["metadata"] == "leads");
@@ -83,11 +86,14 @@ fn the_status_names_brokers_controllers_and_routers_and_who_has_died() {
         .iter()
         .map(|server| internal(server).into())
         .collect();
+    // A busy machine may have placed them on fewer.
+    let led = until(&all.join(","), is_whole)["brokers"][2]["partitions_led"].clone();
     servers.pop().expect("the third").kill();
     let status = until(&all.join(","), |status| {
-        status["partitions_without_leader"] == 2
+        status["brokers"][2]["state"] == "fenced"
     });
-    assert_eq!(status["brokers"][2]["state"], "fenced");
+    let left = status["partitions_without_leader"].as_u64();
+    assert!(left >= led.as_u64(), "{status:#}");
     router.stop();
 }
 
