@@ -29,7 +29,7 @@ use self::begin::Begun;
 use self::budget::Charge;
 use crate::handler::exchange::{ExchangeError, RefusedRequest};
 use crate::limits::ANSWER_BYTES_QUEUED_MAX;
-use crate::meters::now;
+use crate::meters::{Share, now};
 use crate::partition::waiting::ConnectionId;
 use crate::server::BrokerState;
 use keylane_protocol::transport::{Metered, Unfinished};
@@ -79,6 +79,8 @@ struct Queued {
     /// Counts requests of this connection.
     sequence: u64,
     read_at: std::time::Instant,
+    /// Counts it as waiting until it is its turn.
+    place: Share,
     begun: Begun,
     _charge: Charge,
     /// Dropped with the answer; the reading half waits for it after requests that change topics.
@@ -205,9 +207,12 @@ impl ReadingHalf<'_> {
         let begun = begin::begin(self.connection, frame).await?;
         let (answered, until_answered) = oneshot::channel();
         let changes_topics = begun.changes_topics();
+        let mut place = Share::of(&meters.queued);
+        place.set(1);
         let queued = Queued {
             sequence: self.sequence,
             read_at,
+            place,
             begun,
             _charge: charge,
             _answered: changes_topics.then_some(answered),
@@ -235,6 +240,7 @@ impl WritingHalf<'_> {
         while let Some(queued) = self.next().await? {
             let (sequence, read_at) = (queued.sequence, queued.read_at);
             let api = queued.begun.api();
+            drop(queued.place);
             let meters = &self.connection.broker.meters;
             let waited = now().saturating_duration_since(read_at);
             meters.waits.connection.record(waited);

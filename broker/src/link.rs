@@ -167,6 +167,7 @@ impl Link {
     fn show_levels(&mut self) {
         let (requests, fetches) = self.lanes.under_way();
         self.levels.lanes.set(self.lanes.count());
+        self.levels.waiting.set(self.lanes.waiting());
         self.levels.requests.set(requests);
         self.levels.fetches.set(fetches);
         self.levels.appends.set(self.appends.count());

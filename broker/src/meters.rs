@@ -29,6 +29,8 @@ pub(crate) struct Meters {
     pub waits: WaitMeters,
     pub writer: WriterMeters,
     pub records: RecordMeters,
+    /// Requests of clients that wait for those before them on their connection.
+    pub queued: Gauge,
     /// Fetches that wait for records.
     pub parked: Gauge,
     pub levels: LevelMeters,
@@ -74,6 +76,8 @@ pub(crate) struct LevelMeters {
     pub appends: Gauge,
     pub fetches: Gauge,
     pub requests: Gauge,
+    /// Requests that wait for others of their lane.
+    pub waiting: Gauge,
     pub calls: Gauge,
     pub credit_bytes: Gauge,
     pub queued_bytes: Gauge,
@@ -109,6 +113,8 @@ impl Meters {
         let node = node.to_owned();
         let wait =
             |stage| histogram!("keylane_queue_seconds", "node" => node.clone(), "stage" => stage);
+        let queue =
+            |stage| gauge!("keylane_queue_length", "node" => node.clone(), "stage" => stage);
         let level = |kind| gauge!("keylane_link_in_flight", "node" => node.clone(), "kind" => kind);
         Self {
             kafka: ListenerMeters::new(&node, "kafka"),
@@ -123,12 +129,14 @@ impl Meters {
             },
             writer: WriterMeters::new(&node),
             records: RecordMeters::new(&node),
+            queued: queue("connection"),
             parked: gauge!("keylane_fetches_parked", "node" => node.clone()),
             levels: LevelMeters {
                 lanes: gauge!("keylane_link_lanes", "node" => node.clone()),
                 appends: level("append"),
                 fetches: level("fetch"),
                 requests: level("request"),
+                waiting: queue("lane"),
                 calls: level("call"),
                 credit_bytes: gauge!("keylane_link_credit_used_bytes", "node" => node.clone()),
                 queued_bytes: gauge!("keylane_link_queued_bytes", "node" => node.clone()),

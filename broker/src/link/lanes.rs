@@ -30,6 +30,8 @@ pub(super) struct Lanes {
     broker: Arc<BrokerState>,
     settled: Arc<Settled>,
     open: BTreeMap<Lane, Open>,
+    /// Requests that wait for others of their lane.
+    waiting: usize,
     waiting_bytes: usize,
     fetches: usize,
     /// Requests being served, those of lanes that have closed included.
@@ -88,6 +90,7 @@ impl Lanes {
             broker: Arc::clone(broker),
             settled: Arc::clone(settled),
             open: BTreeMap::new(),
+            waiting: 0,
             waiting_bytes: 0,
             fetches: 0,
             served: 0,
@@ -109,6 +112,7 @@ impl Lanes {
         };
         self.fetches -= busy.fetches.len();
         let bytes: usize = busy.waiting.iter().map(Waiting::bytes).sum();
+        self.waiting -= busy.waiting.len();
         self.waiting_bytes -= bytes;
     }
 
@@ -144,6 +148,7 @@ impl Lanes {
         if busy.waiting.len() >= requests_max || bytes > LINK_REQUEST_BYTES_WAITING_MAX {
             return Err(busy_words("too many requests wait"));
         }
+        self.waiting += 1;
         self.waiting_bytes = bytes;
         busy.waiting.push_back(waiting);
         self.begin_next(lane);
@@ -163,6 +168,7 @@ impl Lanes {
             return;
         };
         busy.serving = Some((next.correlation, true));
+        self.waiting -= 1;
         self.waiting_bytes -= next.bytes();
         self.served += 1;
         tokio::spawn(requests::serve(self.whose(lane), next));
@@ -224,13 +230,17 @@ impl Lanes {
         {
             *is_wanted = false;
         }
-        let mut bytes = 0;
+        let (mut dropped, mut bytes) = (0, 0);
         busy.waiting.retain(|waiting| {
             let is_kept = waiting.correlation != correlation;
-            bytes += if is_kept { 0 } else { waiting.bytes() };
+            if !is_kept {
+                dropped += 1;
+                bytes += waiting.bytes();
+            }
             is_kept
         });
         self.fetches -= given_up;
+        self.waiting -= dropped;
         self.waiting_bytes -= bytes;
         self.rest(lane);
     }
@@ -259,6 +269,11 @@ impl Lanes {
     /// Returns how many lanes are open.
     pub(super) fn count(&self) -> usize {
         self.open.len()
+    }
+
+    /// Returns how many requests wait for others of their lane.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting
     }
 
     /// Returns how many requests and how many Fetches are being served.

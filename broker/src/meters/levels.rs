@@ -49,6 +49,8 @@ pub(crate) struct LinkLevels {
     pub appends: Share,
     pub fetches: Share,
     pub requests: Share,
+    /// Requests that wait for others of their lane.
+    pub waiting: Share,
     pub calls: Share,
     pub credit_bytes: Share,
     pub queued_bytes: Share,
@@ -62,6 +64,7 @@ impl LinkLevels {
             appends: Share::of(&levels.appends),
             fetches: Share::of(&levels.fetches),
             requests: Share::of(&levels.requests),
+            waiting: Share::of(&levels.waiting),
             calls: Share::of(&levels.calls),
             credit_bytes: Share::of(&levels.credit_bytes),
             queued_bytes: Share::of(&levels.queued_bytes),
