@@ -170,71 +170,36 @@ impl CreateTopicError {
     }
 }
 
-impl CreatePartitionsError {
-    /// Returns whether another attempt may succeed without anything being changed first.
-    #[must_use]
-    pub fn is_retriable(&self) -> bool {
-        match self {
-            Self::UnknownTopic { .. } => false,
-            Self::Refused { code, .. } => code.is_retriable(),
-            Self::Cluster { source, .. } => source.is_retriable(),
-        }
-    }
+/// What can be told of a change of a topic that was not made, or perhaps was.
+macro_rules! outcome_of_change {
+    ($error:ident, $perhaps:literal) => {
+        impl $error {
+            /// Returns whether another attempt may succeed without anything being changed first.
+            #[must_use]
+            pub fn is_retriable(&self) -> bool {
+                match self {
+                    Self::UnknownTopic { .. } => false,
+                    Self::Refused { code, .. } => code.is_retriable(),
+                    Self::Cluster { source, .. } => source.is_retriable(),
+                }
+            }
 
-    /// Returns whether the topic may have been given them all the same.
-    #[must_use]
-    pub fn is_outcome_unknown(&self) -> bool {
-        match self {
-            Self::UnknownTopic { .. } => false,
-            Self::Refused { code, .. } => is_code_of_unknown_outcome(*code),
-            Self::Cluster { source, .. } => is_answer_lost(source),
+            #[doc = concat!("Returns whether ", $perhaps, " all the same.")]
+            #[must_use]
+            pub fn is_outcome_unknown(&self) -> bool {
+                match self {
+                    Self::UnknownTopic { .. } => false,
+                    Self::Refused { code, .. } => is_code_of_unknown_outcome(*code),
+                    Self::Cluster { source, .. } => is_answer_lost(source),
+                }
+            }
         }
-    }
+    };
 }
 
-impl AlterConfigsError {
-    /// Returns whether another attempt may succeed without anything being changed first.
-    #[must_use]
-    pub fn is_retriable(&self) -> bool {
-        match self {
-            Self::UnknownTopic { .. } => false,
-            Self::Refused { code, .. } => code.is_retriable(),
-            Self::Cluster { source, .. } => source.is_retriable(),
-        }
-    }
-
-    /// Returns whether the settings may have been changed all the same.
-    #[must_use]
-    pub fn is_outcome_unknown(&self) -> bool {
-        match self {
-            Self::UnknownTopic { .. } => false,
-            Self::Refused { code, .. } => is_code_of_unknown_outcome(*code),
-            Self::Cluster { source, .. } => is_answer_lost(source),
-        }
-    }
-}
-
-impl DeleteTopicError {
-    /// Returns whether another attempt may succeed without anything being changed first.
-    #[must_use]
-    pub fn is_retriable(&self) -> bool {
-        match self {
-            Self::UnknownTopic { .. } => false,
-            Self::Refused { code, .. } => code.is_retriable(),
-            Self::Cluster { source, .. } => source.is_retriable(),
-        }
-    }
-
-    /// Returns whether the topic may have been deleted all the same.
-    #[must_use]
-    pub fn is_outcome_unknown(&self) -> bool {
-        match self {
-            Self::UnknownTopic { .. } => false,
-            Self::Refused { code, .. } => is_code_of_unknown_outcome(*code),
-            Self::Cluster { source, .. } => is_answer_lost(source),
-        }
-    }
-}
+outcome_of_change!(CreatePartitionsError, "the topic may have been given them");
+outcome_of_change!(AlterConfigsError, "the settings may have been changed");
+outcome_of_change!(DeleteTopicError, "the topic may have been deleted");
 
 impl AskError {
     /// Returns whether another attempt may succeed without anything being changed first.
