@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 
 use crate::admin::{Admin, Node};
 use crate::arguments::ServerArguments;
+use crate::cluster::block_on;
 use crate::failure::Failure;
 use crate::open_files;
 use crate::output::print;
@@ -46,13 +47,8 @@ pub(crate) fn run(arguments: &ServerArguments) -> Result<(), Failure> {
     // Another folder was named, in one of the places where settings come from.
     temporary.take_if(|folder| folder.path() != config.data_folder);
     refuse_folder_of_a_broker(&config.data_folder)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::because("cannot start the runtime", &error))?;
-    runtime.block_on(async {
-        let mut stop = StopListener::new(arguments.until_stdin_closes)
-            .map_err(|error| Failure::because("cannot listen for signals", &error))?;
+    block_on(async {
+        let mut stop = StopListener::new(arguments.until_stdin_closes)?;
         open_files::raise_limit(&mut config.limits.connections_max);
         let admin = Admin::start(config.admin_listen, NODES)?;
         let starting = {

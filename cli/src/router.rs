@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::admin::{Admin, Node};
 use crate::arguments::{RouterArguments, flag_of};
+use crate::cluster::block_on;
 use crate::failure::Failure;
 use crate::open_files;
 use crate::output::print;
@@ -23,13 +24,8 @@ pub(crate) fn run(arguments: &RouterArguments) -> Result<(), Failure> {
         let faults = faults.map(|fault| format!("{}: {}", flag_of(fault.field), fault.text));
         return Err(Failure::faults(faults.collect()));
     }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::because("cannot start the runtime", &error))?;
-    runtime.block_on(async {
-        let mut stop = StopListener::new(arguments.until_stdin_closes)
-            .map_err(|error| Failure::because("cannot listen for signals", &error))?;
+    block_on(async {
+        let mut stop = StopListener::new(arguments.until_stdin_closes)?;
         open_files::raise_limit(&mut config.limits.connections_max);
         let admin = Admin::start(config.admin_listen, 1)?;
         let router = Router::start(config.clone())

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use crate::admin::{Admin, Node};
 use crate::arguments::ServerArguments;
+use crate::cluster::block_on;
 use crate::failure::Failure;
 use crate::open_files;
 use crate::output::print;
@@ -22,13 +23,8 @@ use crate::stop::StopListener;
 /// When the settings are wrong, the broker cannot start, or it cannot go on.
 pub(crate) fn run(arguments: &ServerArguments) -> Result<(), Failure> {
     let mut config = configure(Role::Broker, arguments, None)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::because("cannot start the runtime", &error))?;
-    runtime.block_on(async {
-        let mut stop = StopListener::new(arguments.until_stdin_closes)
-            .map_err(|error| Failure::because("cannot listen for signals", &error))?;
+    block_on(async {
+        let mut stop = StopListener::new(arguments.until_stdin_closes)?;
         open_files::raise_limit(&mut config.limits.connections_max);
         let admin = Admin::start(config.admin_listen, 1)?;
         let broker = start(&config, &mut stop).await?;

@@ -5,6 +5,8 @@ use std::io::{self, Read};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
+use crate::failure::Failure;
+
 /// Why a server ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StopReason {
@@ -38,7 +40,12 @@ impl StopListener {
     ///
     /// # Errors
     /// When the operating system refuses signal handlers or a thread.
-    pub(crate) fn new(until_stdin_closes: bool) -> io::Result<Self> {
+    pub(crate) fn new(until_stdin_closes: bool) -> Result<Self, Failure> {
+        Self::listen(until_stdin_closes)
+            .map_err(|error| Failure::because("cannot listen for signals", &error))
+    }
+
+    fn listen(until_stdin_closes: bool) -> io::Result<Self> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
