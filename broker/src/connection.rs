@@ -29,9 +29,10 @@ use self::begin::Begun;
 use self::budget::Charge;
 use crate::handler::exchange::{ExchangeError, RefusedRequest};
 use crate::limits::ANSWER_BYTES_QUEUED_MAX;
-use crate::meters::{Share, now};
+use crate::meters::now;
 use crate::partition::waiting::ConnectionId;
 use crate::server::BrokerState;
+use keylane_protocol::meters::Share;
 use keylane_protocol::transport::{Metered, Unfinished};
 
 /// Why a connection ended that the client did not close.

@@ -10,9 +10,10 @@ mod table;
 use std::time::Instant;
 
 use keylane_protocol::api::{APIS, ApiKey};
+use keylane_protocol::meters::Share;
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
-pub(crate) use levels::{LinkLevels, Share, number};
+pub(crate) use levels::LinkLevels;
 pub(crate) use table::PartitionTable;
 
 use crate::log::writer::WriterMeters;

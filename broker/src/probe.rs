@@ -11,12 +11,13 @@ use tokio_util::sync::CancellationToken;
 use crate::log::TopicPartition;
 use crate::log::space::SpaceBudget;
 use crate::log::writer::WriterHandle;
-use crate::meters::{PartitionTable, number};
+use crate::meters::PartitionTable;
 use crate::partition::counters::PartitionNumbers;
 use crate::partitions::PartitionMaker;
 use crate::server::BrokerState;
 use crate::threads::Ending;
 use crate::topic_settings::Durability;
+use keylane_protocol::meters::number;
 use keylane_protocol::transport::Pulse;
 
 /// Looks at a running broker from outside; clones look at the same one.

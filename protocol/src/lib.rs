@@ -8,6 +8,7 @@
 mod number;
 #[macro_use]
 pub mod message;
+pub mod meters;
 
 pub mod api;
 pub mod cluster;

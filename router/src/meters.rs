@@ -10,6 +10,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use keylane_protocol::api::{APIS, ApiKey};
 use keylane_protocol::identifiers::BrokerId;
+use keylane_protocol::meters::Share;
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 /// Where in a batch its length stands, and the length counts from behind it.
@@ -210,49 +211,6 @@ fn records_in<'a>(batches: impl Iterator<Item = &'a Bytes>) -> u64 {
         passed += slice.len();
     }
     records
-}
-
-/// A share of a gauge to which several add; it goes with its owner.
-pub(crate) struct Share {
-    gauge: Gauge,
-    value: usize,
-}
-
-impl std::fmt::Debug for Share {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "Share({})", self.value)
-    }
-}
-
-impl Share {
-    pub(crate) fn of(gauge: &Gauge) -> Self {
-        Self {
-            gauge: gauge.clone(),
-            value: 0,
-        }
-    }
-
-    /// Makes the share this large.
-    pub(crate) fn set(&mut self, value: usize) {
-        if value > self.value {
-            self.gauge.increment(number(value - self.value));
-        } else if value < self.value {
-            self.gauge.decrement(number(self.value - value));
-        }
-        self.value = value;
-    }
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        self.set(0);
-    }
-}
-
-/// Returns a count as a gauge shows it, which is exact up to 2^53.
-#[expect(clippy::cast_precision_loss, reason = "it is shown, not counted with")]
-pub(crate) fn number(count: usize) -> f64 {
-    count as f64
 }
 
 #[cfg(test)]

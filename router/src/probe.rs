@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use crate::control::Known;
-use crate::meters::number;
 use crate::server::Shared;
+use keylane_protocol::meters::number;
 use keylane_protocol::transport::Pulse;
 
 /// Looks at a running router from outside; clones look at the same one.

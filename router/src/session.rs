@@ -42,11 +42,12 @@ use crate::control::ForwardedFor;
 use crate::holding::Holding;
 use crate::limits::REQUEST_ITEMS_MAX;
 use crate::mailbox::Mailbox;
-use crate::meters::{Meters, Share};
+use crate::meters::Meters;
 use crate::plan::TooManyItems;
 use crate::producing::{Producing, RequestId};
 use crate::routing::Routing;
 use crate::runtime::Runtime;
+use keylane_protocol::meters::Share;
 
 /// Why a connection ended that the client did not close.
 #[derive(Debug, thiserror::Error)]

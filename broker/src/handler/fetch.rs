@@ -25,13 +25,14 @@ use self::counted::Fetched;
 use crate::connection::Held;
 use crate::limits::FETCH_BYTES_AT_BOUND;
 use crate::log::TopicPartition;
-use crate::meters::{Share, now};
+use crate::meters::now;
 use crate::partition::read::{PartitionRead, ReadError, ReadFound};
 use crate::partition::tail::ReadLimit;
 use crate::partition::waiting::ConnectionId;
 use crate::server::BrokerState;
 use crate::shard::request::{ReadOutcome, ReadPart, ReadRequest, ShardRequest, Watch};
 use crate::topics::{NotLed, Topic};
+use keylane_protocol::meters::Share;
 
 /// The first version that names topics by id.
 const VERSION_BY_ID: i16 = 13;

@@ -1,18 +1,10 @@
 //! What the meters of a broker mean, in the words that stand beside the numbers.
 
-use metrics::{describe_counter, describe_gauge, describe_histogram};
+use keylane_protocol::meters;
 
 /// Says what each means.
 pub(super) fn describe() {
-    for (name, words) in COUNTERS {
-        describe_counter!(*name, *words);
-    }
-    for (name, words) in GAUGES {
-        describe_gauge!(*name, *words);
-    }
-    for (name, words) in HISTOGRAMS {
-        describe_histogram!(*name, *words);
-    }
+    meters::describe(COUNTERS, GAUGES, HISTOGRAMS);
 }
 
 const COUNTERS: &[(&str, &str)] = &[

@@ -1,47 +1,10 @@
-//! Gauges to which several add: each has a share, which goes with its owner.
+//! What a link shows of itself.
 
 use std::sync::Arc;
 
-use metrics::Gauge;
+use keylane_protocol::meters::Share;
 
 use super::Meters;
-
-/// A share of a gauge.
-pub(crate) struct Share {
-    gauge: Gauge,
-    value: usize,
-}
-
-impl Share {
-    pub(crate) fn of(gauge: &Gauge) -> Self {
-        Self {
-            gauge: gauge.clone(),
-            value: 0,
-        }
-    }
-
-    /// Makes the share this large.
-    pub(crate) fn set(&mut self, value: usize) {
-        if value > self.value {
-            self.gauge.increment(number(value - self.value));
-        } else if value < self.value {
-            self.gauge.decrement(number(self.value - value));
-        }
-        self.value = value;
-    }
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        self.set(0);
-    }
-}
-
-/// Returns a count as a gauge shows it, which is exact up to 2^53.
-#[expect(clippy::cast_precision_loss, reason = "it is shown, not counted with")]
-pub(crate) fn number(count: usize) -> f64 {
-    count as f64
-}
 
 /// What is under way on one link.
 pub(crate) struct LinkLevels {
