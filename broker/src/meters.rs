@@ -160,14 +160,12 @@ impl Meters {
 impl ListenerMeters {
     fn new(node: &str, listener: &'static str) -> Self {
         let node = node.to_owned();
-        let most = APIS.iter().map(|api| place(api.key)).max().unwrap_or(0);
-        let mut requests = vec![Histogram::noop(); most + 1];
-        for api in &APIS {
-            requests[place(api.key)] = histogram!(
+        let requests = APIS.iter().map(|api| {
+            histogram!(
                 "keylane_request_seconds",
                 "node" => node.clone(), "listener" => listener, "api" => api.name
-            );
-        }
+            )
+        });
         Self {
             open: gauge!("keylane_connections", "node" => node.clone(), "listener" => listener),
             accepted: counter!(
@@ -176,15 +174,15 @@ impl ListenerMeters {
             ),
             refused: counter!(
                 "keylane_connections_refused_total",
-                "node" => node, "listener" => listener
+                "node" => node.clone(), "listener" => listener
             ),
-            requests,
+            requests: requests.collect(),
         }
     }
 
     /// Counts a request that was answered.
     pub(crate) fn answered(&self, api: ApiKey, since: Instant, now: Instant) {
-        self.requests[place(api)].record(now.saturating_duration_since(since));
+        self.requests[api.row()].record(now.saturating_duration_since(since));
     }
 
     /// Counts a connection as long as what is returned is kept.
@@ -194,10 +192,6 @@ impl ListenerMeters {
         open.set(1);
         open
     }
-}
-
-fn place(api: ApiKey) -> usize {
-    usize::from(api.code().unsigned_abs())
 }
 
 impl RecordMeters {

@@ -3,10 +3,14 @@
 //! Versions are ranges with both ends included, as on the wire. Nothing is listed that no test with a real client
 //! covers. Traps: Produce is *offered* from 0, because librdkafka before 2.11.1 stops compressing otherwise
 //! (KAFKA-18659), but decoded from 3; the header of an ApiVersions response has version 0 in every version.
+//! Keys from 20000 on are ours: a client that does not know them ignores them.
 
 use crate::primitive::Format;
 
-/// An API of Kafka's protocol, by its key on the wire.
+/// The first key that Kafka does not have: what its protocol cannot say.
+const PRIVATE_KEY_MIN: i16 = 20_000;
+
+/// An API of Kafka's protocol, or from [`ApiKey::RoutedProduce`] on one of ours, by its key on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(i16)]
 pub enum ApiKey {
@@ -38,6 +42,10 @@ pub enum ApiKey {
     IncrementalAlterConfigs = 44,
     /// Names the brokers of the cluster.
     DescribeCluster = 60,
+    /// Writes records of a topic whose partitions the router finds.
+    RoutedProduce = 20_000,
+    /// Gives a routed producer its id and epoch.
+    InitRoutedProducer = 20_001,
 }
 
 /// A row of the table.
@@ -45,7 +53,7 @@ pub enum ApiKey {
 pub struct Api {
     /// The API.
     pub key: ApiKey,
-    /// Kafka's name.
+    /// Kafka's name, or ours.
     pub name: &'static str,
     /// The first version to offer in ApiVersions; below `version_min` only for Produce.
     pub version_offered_min: i16,
@@ -70,7 +78,7 @@ const fn api(key: ApiKey, name: &'static str, versions: [i16; 2], version_flexib
 }
 
 /// The table, in the order of the keys.
-pub const APIS: [Api; 14] = [
+pub const APIS: [Api; 16] = [
     Api {
         version_offered_min: 0,
         ..api(ApiKey::Produce, "Produce", [3, 11], 9)
@@ -98,6 +106,8 @@ pub const APIS: [Api; 14] = [
         1,
     ),
     api(ApiKey::DescribeCluster, "DescribeCluster", [0, 2], 0),
+    api(ApiKey::RoutedProduce, "RoutedProduce", [0, 0], 0),
+    api(ApiKey::InitRoutedProducer, "InitRoutedProducer", [0, 0], 0),
 ];
 
 impl ApiKey {
@@ -114,20 +124,32 @@ impl ApiKey {
         Some(row.key)
     }
 
-    /// Returns the API's row of the table.
+    /// Returns the place of the API in the table, from 0.
     #[must_use]
-    pub const fn api(self) -> Api {
+    pub const fn row(self) -> usize {
         let mut row = 0;
         while APIS[row].key as i16 != self as i16 {
             row += 1;
         }
-        APIS[row]
+        row
     }
 
-    /// Returns Kafka's name of the API.
+    /// Returns the API's row of the table.
+    #[must_use]
+    pub const fn api(self) -> Api {
+        APIS[self.row()]
+    }
+
+    /// Returns the API's name.
     #[must_use]
     pub const fn name(self) -> &'static str {
         self.api().name
+    }
+
+    /// Returns whether the API is ours, and Kafka has none of this key.
+    #[must_use]
+    pub const fn is_private(self) -> bool {
+        self.code() >= PRIVATE_KEY_MIN
     }
 }
 
@@ -171,6 +193,7 @@ mod tests {
             assert!(api.version_offered_min <= api.version_min);
             assert!(api.version_min <= api.version_max);
         }
+        assert!(ApiKey::RoutedProduce.is_private() && !ApiKey::DescribeCluster.is_private());
         assert_eq!(ApiKey::from_code(8), None);
         assert_eq!(ApiKey::from_code(-1), None);
     }

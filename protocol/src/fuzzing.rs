@@ -24,10 +24,12 @@ use crate::message::fetch::FetchRequest;
 use crate::message::find_coordinator::FindCoordinatorRequest;
 use crate::message::incremental_alter_configs::IncrementalAlterConfigsRequest;
 use crate::message::init_producer_id::InitProducerIdRequest;
+use crate::message::init_routed_producer::InitRoutedProducerRequest;
 use crate::message::list_offsets::ListOffsetsRequest;
 use crate::message::metadata::MetadataRequest;
 use crate::message::offset_for_leader_epoch::OffsetForLeaderEpochRequest;
 use crate::message::produce::ProduceRequest;
+use crate::message::routed_produce::RoutedProduceRequest;
 use crate::message::{Message, Request};
 use crate::primitive::{DecodeError, Decoder, Encoder};
 use crate::record_batch::fuzzing::{compression, record_batch};
@@ -62,6 +64,10 @@ pub const TARGETS: &[Target] = &[
         exchange::<IncrementalAlterConfigsRequest>,
     ),
     target("init_producer_id", exchange::<InitProducerIdRequest>),
+    target(
+        "init_routed_producer",
+        exchange::<InitRoutedProducerRequest>,
+    ),
     target("link_frame", link_frame),
     target("link_inbox", link_inbox),
     target("list_offsets", exchange::<ListOffsetsRequest>),
@@ -72,6 +78,7 @@ pub const TARGETS: &[Target] = &[
     ),
     target("produce", exchange::<ProduceRequest>),
     target("record_batch", record_batch),
+    target("routed_produce", exchange::<RoutedProduceRequest>),
 ];
 
 const fn target(name: &'static str, run: fn(&[u8])) -> Target {
@@ -223,6 +230,8 @@ pub fn request_body(api: ApiKey, body: Decoder, version: i16) -> Result<(), Deco
         ApiKey::CreatePartitions => message::<CreatePartitionsRequest>(body, version),
         ApiKey::IncrementalAlterConfigs => message::<IncrementalAlterConfigsRequest>(body, version),
         ApiKey::DescribeCluster => message::<DescribeClusterRequest>(body, version),
+        ApiKey::RoutedProduce => message::<RoutedProduceRequest>(body, version),
+        ApiKey::InitRoutedProducer => message::<InitRoutedProducerRequest>(body, version),
     }
 }
 

@@ -26,4 +26,5 @@ pub mod partitioner;
 pub mod primitive;
 pub mod record;
 pub mod record_batch;
+pub mod routed;
 pub mod transport;

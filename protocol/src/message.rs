@@ -26,10 +26,12 @@ pub mod fetch;
 pub mod find_coordinator;
 pub mod incremental_alter_configs;
 pub mod init_producer_id;
+pub mod init_routed_producer;
 pub mod list_offsets;
 pub mod metadata;
 pub mod offset_for_leader_epoch;
 pub mod produce;
+pub mod routed_produce;
 
 /// Stands in authorized operations for "not asked for"; anything else must consist of known bits.
 pub const AUTHORIZED_OPERATIONS_NOT_ASKED: i32 = i32::MIN;

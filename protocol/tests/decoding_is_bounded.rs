@@ -22,10 +22,12 @@ use keylane_protocol::message::fetch::FetchRequest;
 use keylane_protocol::message::find_coordinator::FindCoordinatorRequest;
 use keylane_protocol::message::incremental_alter_configs::IncrementalAlterConfigsRequest;
 use keylane_protocol::message::init_producer_id::InitProducerIdRequest;
+use keylane_protocol::message::init_routed_producer::InitRoutedProducerRequest;
 use keylane_protocol::message::list_offsets::ListOffsetsRequest;
 use keylane_protocol::message::metadata::MetadataRequest;
 use keylane_protocol::message::offset_for_leader_epoch::OffsetForLeaderEpochRequest;
 use keylane_protocol::message::produce::ProduceRequest;
+use keylane_protocol::message::routed_produce::RoutedProduceRequest;
 use keylane_protocol::message::{Message, Request};
 use keylane_protocol::primitive::Decoder;
 
@@ -65,7 +67,7 @@ fn pair<R: Request>() -> (ApiKey, [Decode; 2]) {
     (R::API_KEY, [decode::<R>, decode::<R::Response>])
 }
 
-fn messages() -> [(ApiKey, [Decode; 2]); 14] {
+fn messages() -> [(ApiKey, [Decode; 2]); 16] {
     [
         pair::<ApiVersionsRequest>(),
         pair::<CreatePartitionsRequest>(),
@@ -77,10 +79,12 @@ fn messages() -> [(ApiKey, [Decode; 2]); 14] {
         pair::<FindCoordinatorRequest>(),
         pair::<IncrementalAlterConfigsRequest>(),
         pair::<InitProducerIdRequest>(),
+        pair::<InitRoutedProducerRequest>(),
         pair::<ListOffsetsRequest>(),
         pair::<MetadataRequest>(),
         pair::<OffsetForLeaderEpochRequest>(),
         pair::<ProduceRequest>(),
+        pair::<RoutedProduceRequest>(),
     ]
 }
 

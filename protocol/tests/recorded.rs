@@ -189,6 +189,7 @@ fn check(recorded: &Recorded) {
         ApiKey::OffsetForLeaderEpoch => encoded_again::<OffsetForLeaderEpochRequest>(recorded),
         ApiKey::Metadata => encoded_again::<MetadataRequest>(recorded),
         ApiKey::Produce => encoded_again::<ProduceRequest>(recorded),
+        ApiKey::RoutedProduce | ApiKey::InitRoutedProducer => panic!("Kafka has no such API"),
     };
     if !recorded.is_inexact && encoded != recorded.bytes {
         panic!("{} is encoded differently", recorded.shown);
@@ -198,7 +199,8 @@ fn check(recorded: &Recorded) {
 #[test]
 fn frames_of_apache_kafka_decode_and_encode_to_the_same_bytes() {
     let all = frames();
-    let versions = APIS.iter().map(|api| 1 + api.version_max - api.version_min);
+    let kafkas = APIS.iter().filter(|api| !api.key.is_private());
+    let versions = kafkas.map(|api| 1 + api.version_max - api.version_min);
     let expected: i16 = versions.sum::<i16>() * 2;
     assert!(
         all.len() >= expected as usize,

@@ -70,14 +70,12 @@ pub(crate) struct UplinkLevels {
 impl Meters {
     pub(crate) fn new(node: String) -> Self {
         described::describe();
-        let most = APIS.iter().map(|api| place(api.key)).max().unwrap_or(0);
-        let mut requests = vec![Histogram::noop(); most + 1];
-        for api in &APIS {
-            requests[place(api.key)] = histogram!(
+        let requests = APIS.iter().map(|api| {
+            histogram!(
                 "keylane_request_seconds",
                 "node" => node.clone(), "listener" => "kafka", "api" => api.name
-            );
-        }
+            )
+        });
         let queue =
             |stage| gauge!("keylane_queue_length", "node" => node.clone(), "stage" => stage);
         let connections = ["node", "listener"];
@@ -103,14 +101,14 @@ impl Meters {
             queued: queue("connection"),
             stalled: queue("link"),
             observed: ObservedMeters::new(&node),
-            requests,
+            requests: requests.collect(),
             node,
         }
     }
 
     /// Counts a request that was answered.
     pub(crate) fn answered(&self, api: ApiKey, since: Instant, now: Instant) {
-        self.requests[place(api)].record(now.saturating_duration_since(since));
+        self.requests[api.row()].record(now.saturating_duration_since(since));
     }
 
     /// Returns the meters of a link that begins.
@@ -127,10 +125,6 @@ impl Meters {
             queued_bytes: share("keylane_uplink_queued_bytes"),
         }
     }
-}
-
-fn place(api: ApiKey) -> usize {
-    usize::from(api.code().unsigned_abs())
 }
 
 impl RecordMeters {

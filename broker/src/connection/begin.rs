@@ -69,6 +69,10 @@ pub(super) async fn begin(connection: &Connection, frame: Bytes) -> Result<Begun
     let (header, body) = RequestHeader::decode(frame)?;
     let (version, correlation_id) = (header.api_version, header.correlation_id);
     let api = match header.supported() {
+        Ok(api) if api.key.is_private() => {
+            let api_key = header.api_key;
+            return Err(UnsupportedRequest::UnknownApi { api_key }.into());
+        }
         Ok(api) => api.key,
         Err(UnsupportedRequest::UnsupportedVersion {
             api: ApiKey::ApiVersions,

@@ -137,7 +137,15 @@ impl Exchange<'_> {
                 let image = broker.topics.load();
                 self.answer(&cluster::answer(&request, &identity(), image.cluster()))
             }
-            ApiKey::Produce | ApiKey::Fetch => unreachable!("served by the caller"),
+            ApiKey::InitRoutedProducer => {
+                let request = self.decode(body)?;
+                let expiry = broker.config.limits.producer_expiry;
+                let ids = &broker.producer_ids;
+                self.answer(&init_producer_id::answer_routed(&request, ids, expiry))
+            }
+            ApiKey::Produce | ApiKey::Fetch | ApiKey::RoutedProduce => {
+                unreachable!("served by the caller")
+            }
         }
     }
 

@@ -1,4 +1,5 @@
-//! InitProducerId: ids for idempotent producers (KIP-98). Transactions do not exist yet, and are refused.
+//! InitProducerId and InitRoutedProducer: ids for idempotent producers (KIP-98). Transactions do not exist yet, and are
+//! refused.
 //!
 //! As in Kafka, a producer without transactional id always gets a new id, even if it names one it has: to raise the
 //! epoch of an id on somebody's word would let anybody fence anybody. Ids are unique in the cluster because the broker's
@@ -6,11 +7,16 @@
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use keylane_protocol::error_code::ErrorCode;
 use keylane_protocol::identifiers::ProducerId;
 use keylane_protocol::message::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
+use keylane_protocol::message::init_routed_producer::{
+    InitRoutedProducerRequest, InitRoutedProducerResponse,
+};
 use keylane_protocol::offset::{BrokerEpoch, ProducerEpoch};
+use keylane_protocol::routed::{DELIVERY_TIMEOUTS_PER_EXPIRY, PRODUCER_ID_MIN};
 use tracing::debug;
 
 /// The ids of one registration of the broker.
@@ -70,9 +76,46 @@ pub(crate) fn answer(request: &InitProducerIdRequest, ids: &ProducerIds) -> Init
     }
 }
 
+/// Returns the answer to a routed producer, which is forgotten `expiry` after its last batch.
+pub(crate) fn answer_routed(
+    request: &InitRoutedProducerRequest,
+    ids: &ProducerIds,
+    expiry: Duration,
+) -> InitRoutedProducerResponse {
+    let refused = |error_code, words: String| InitRoutedProducerResponse {
+        error_code,
+        error_message: Some(words.into()),
+        ..InitRoutedProducerResponse::default()
+    };
+    let expiry_ms = i64::try_from(expiry.as_millis()).unwrap_or(i64::MAX);
+    let timeout_ms_max = expiry_ms / DELIVERY_TIMEOUTS_PER_EXPIRY;
+    if !(0..=timeout_ms_max).contains(&request.delivery_timeout_ms) {
+        let words = format!(
+            "a delivery time-out of {} ms is not between 0 and {timeout_ms_max} ms: producers are forgotten {expiry_ms} ms \
+             after their last batch, and nothing of them may arrive later",
+            request.delivery_timeout_ms
+        );
+        return refused(ErrorCode::InvalidRequest, words);
+    }
+    match ids.next() {
+        Some(plain) => InitRoutedProducerResponse {
+            producer_id: ProducerId(PRODUCER_ID_MIN.0 | plain.0),
+            producer_epoch: ProducerEpoch(0),
+            expiry_ms,
+            ..InitRoutedProducerResponse::default()
+        },
+        None => refused(
+            ErrorCode::CoordinatorNotAvailable,
+            "this broker has not joined its cluster yet".to_owned(),
+        ),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+
+    use keylane_protocol::routed::is_routed;
 
     use super::*;
 
@@ -109,6 +152,26 @@ mod tests {
                 assert_eq!(answer.producer_epoch, ProducerEpoch(0));
                 assert!(seen.insert(answer.producer_id) && answer.producer_id.0 < 1 << 62);
             }
+        }
+    }
+
+    #[test]
+    fn routed_ids_differ_from_all_others_and_say_how_long_they_are_remembered() {
+        let ids = ids(7);
+        let asked = |delivery_timeout_ms| {
+            let request = InitRoutedProducerRequest {
+                delivery_timeout_ms,
+            };
+            answer_routed(&request, &ids, Duration::from_secs(86_400))
+        };
+        let (one, other) = (asked(120_000), asked(21_600_000));
+        assert_eq!(one.error_code, ErrorCode::None);
+        assert_eq!(one.expiry_ms, 86_400_000);
+        assert!(is_routed(one.producer_id) && is_routed(other.producer_id));
+        assert_ne!(one.producer_id, other.producer_id);
+        assert!(!is_routed(ask(&ids, -1, -1).producer_id));
+        for too_long in [21_600_001, -1] {
+            assert_eq!(asked(too_long).error_code, ErrorCode::InvalidRequest);
         }
     }
 

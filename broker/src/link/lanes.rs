@@ -296,7 +296,8 @@ fn waiting(request: Request, now: Instant) -> Result<Waiting, (ErrorCode, String
     let (key, version) = (request.api_key, request.api_version);
     let known = ApiKey::from_code(key).filter(|api| api.api().decodes(version));
     // Records come in append frames.
-    let Some(api) = known.filter(|api| *api != ApiKey::Produce) else {
+    let Some(api) = known.filter(|api| !matches!(api, ApiKey::Produce | ApiKey::RoutedProduce))
+    else {
         let words = format!("version {version} of the API with key {key} is not served on a lane");
         return Err((ErrorCode::UnsupportedVersion, words));
     };

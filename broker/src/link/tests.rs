@@ -35,6 +35,7 @@ fn sub_batch(correlation: u64, leader_epoch: i32, acks: i16) -> SubBatch {
         leader_epoch: LeaderEpoch(leader_epoch),
         records_length: u32::try_from(records.len()).expect("short"),
         records,
+        ..SubBatch::default()
     }
 }
 

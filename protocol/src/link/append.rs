@@ -1,7 +1,8 @@
 //! Appends of many lanes in one frame, each checked, refused and answered by itself.
 //!
 //! ```text
-//! Append    [ lane │ correlation │ time left │ acks │ topic id │ partition │ leader epoch │ length │ records ] …
+//! Append    [ lane │ correlation │ time left │ acks │ topic id │ partition │ leader epoch │ length │ records,
+//!             floor, previous ] …                                        these two of routed batches only
 //! Appended  [ lane │ correlation │ topic id │ partition │ error │ base offset │ time │ log start │ words, leader ] …
 //! Credit    append bytes that may be sent besides
 //! ```
@@ -14,7 +15,7 @@ use super::limits::SUB_BATCH_COST_BYTES;
 use super::{Body, Correlation, Lane};
 use crate::error_code::ErrorCode;
 use crate::identifiers::{BrokerId, PartitionIndex, TopicId};
-use crate::offset::{LeaderEpoch, Offset};
+use crate::offset::{LeaderEpoch, Offset, Sequence};
 
 message! {
     /// Sub-batches, of any lanes.
@@ -45,6 +46,12 @@ message! {
         records_length: u32,
         /// The records, or their first chunk.
         records: Body,
+    }
+    tagged {
+        /// Below which number the producer waits for nothing any more; -1 if the batch is not routed.
+        0: floor: Sequence [..] = Sequence::NONE,
+        /// The last number of the producer's session that touched the partition and is not below the floor; -1 for none.
+        1: previous: Sequence [..] = Sequence::NONE,
     }
 }
 

@@ -92,11 +92,12 @@ impl ApiVersion {
 }
 
 impl ApiVersionsResponse {
-    /// Returns an answer that offers every API of the table.
+    /// Returns an answer that offers every API of Kafka's that is in the table.
     #[must_use]
     pub fn offering_all() -> Self {
+        let apis = APIS.into_iter().filter(|api| !api.key.is_private());
         Self {
-            api_keys: APIS.into_iter().map(ApiVersion::offered).collect(),
+            api_keys: apis.map(ApiVersion::offered).collect(),
             ..Self::default()
         }
     }
@@ -144,9 +145,11 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_offers_every_api_and_produce_from_zero() {
+    fn an_answer_offers_every_api_of_kafkas_and_produce_from_zero() {
         let offered = ApiVersionsResponse::offering_all().api_keys;
-        assert_eq!(offered.len(), APIS.len());
+        let private = APIS.iter().filter(|api| api.key.is_private()).count();
+        assert_eq!(offered.len(), APIS.len() - private);
+        assert!(offered.iter().all(|api| api.api_key < 20_000));
         let produce = offered
             .iter()
             .find(|api| api.api_key == 0)

@@ -7,11 +7,9 @@ use keylane_protocol::identifiers::ProducerId;
 use keylane_protocol::record_batch::{
     RecordBatch, RecordBatchError, RecordBatchHeader, TimestampType,
 };
+use keylane_protocol::routed::is_routed;
 
 use crate::topics::Topic;
-
-/// Ids from here on number batches by other rules, which a plain Produce does not know.
-const ROUTED_PRODUCER_ID_MIN: i64 = 1 << 62;
 
 /// The first version that carries zstd (KIP-110).
 const VERSION_ZSTD: i16 = 7;
@@ -77,7 +75,8 @@ fn check_header(header: &RecordBatchHeader, version: i16) -> Result<(), Fault> {
     if is_numbered && (header.producer_epoch.0 < 0 || header.base_sequence.0 < 0) {
         return invalid("a batch of a numbered producer needs its epoch and sequence");
     }
-    if !(ProducerId::NONE.0..ROUTED_PRODUCER_ID_MIN).contains(&header.producer_id.0) {
+    // Routed producers number their batches by other rules, which a plain Produce does not know.
+    if header.producer_id < ProducerId::NONE || is_routed(header.producer_id) {
         return Err(Fault::new(
             ErrorCode::InvalidProducerIdMapping,
             "the producer id is not one that InitProducerId gives",

@@ -1,0 +1,7 @@
+//! RoutedProduce requests and responses of any version.
+#![no_main]
+
+use keylane_protocol::fuzzing::exchange;
+use keylane_protocol::message::routed_produce::RoutedProduceRequest;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| exchange::<RoutedProduceRequest>(input));
