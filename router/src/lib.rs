@@ -6,8 +6,8 @@
 //!            routing: who leads, since when nobody does     deadline, holding: how long to wait
 //! ```
 //! The public modules but [`config`] decide and never act: what clients are told of addresses is in [`advertise`], what
-//! becomes of a request in [`plan`] and [`merge`]; [`producing`], [`fetching`] and [`asking`] belong to one client
-//! connection. The shell around them: [`Router`], `control` (metadata), `link` (brokers), `session` (clients).
+//! becomes of a request in [`plan`] and [`merge`]; [`producing`], [`routed`], [`fetching`] and [`asking`] belong to one
+//! client connection. The shell around them: [`Router`], `control` (metadata), `link` (brokers), `session` (clients).
 
 pub mod advertise;
 pub mod asking;
@@ -20,6 +20,7 @@ pub mod lookups;
 pub mod merge;
 pub mod plan;
 pub mod producing;
+pub mod routed;
 pub mod routing;
 
 mod budget;

@@ -86,3 +86,11 @@ pub const ATTEMPTS_MAX: usize = 3;
 
 /// The most voters that are remembered: a quorum has a handful.
 pub const VOTERS_MAX: usize = 64;
+
+/// The most sessions of routed producers that a client connection has: eight for each request that it may have
+/// unanswered. At the bound those that were not used for longest end, which costs their producers one refusal at worst.
+pub const ROUTED_SESSIONS_MAX: usize = 8 * 1024;
+
+/// The most partitions that the routed sessions of a client connection remember: about as many bytes as its unanswered
+/// requests may have. At the bound sessions end likewise; one session alone beyond it is refused.
+pub const ROUTED_TOUCHES_MAX: usize = 256 * 1024;
