@@ -17,6 +17,7 @@ use std::thread::JoinHandle;
 use arc_swap::ArcSwap;
 use bytestring::ByteString;
 use keylane_protocol::cluster::call::RegisterBrokerRequest;
+use keylane_protocol::config::ClientLimits;
 use keylane_protocol::identifiers::ClusterId;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -35,7 +36,7 @@ use crate::disk::real::RealDisk;
 use crate::entropy::IdSource;
 use crate::folder::DataFolder;
 use crate::hosting::{HostingThread, WorkQueue, write_index};
-use crate::limits::{CONNECTIONS_HANDED_OVER_MAX, Limits, SHARD_MAILBOX_MAX};
+use crate::limits::{CONNECTIONS_HANDED_OVER_MAX, SHARD_MAILBOX_MAX};
 use crate::log::writer::{Writer, WriterHandle};
 use crate::membership::{self, Addresses, Controllers};
 use crate::meters::Meters;
@@ -215,7 +216,7 @@ impl Broker {
         };
         let (producer_ids, joined) = (Arc::clone(&member.producer_ids), member.joined.clone());
         let (controllers, until_joined) = self.spawn_member(member)?;
-        let (request_budget, receive_budget, answers) = budgets(&config.limits);
+        let (request_budget, receive_budget, answers) = budgets(&config.clients);
         let state = BrokerState {
             config: Arc::clone(config),
             topics: Arc::clone(&view),
@@ -323,7 +324,7 @@ impl Broker {
     fn registration(&self, folder: &DataFolder, config: &BrokerConfig) -> RegisterBrokerRequest {
         let (bound, internal) = (self.address, self.internal_address);
         let (host, port) = match &config.advertise {
-            Some(address) => (ByteString::from(address.host.as_str()), address.port),
+            Some(address) => (address.host.clone(), address.port),
             None => (bound.ip().to_string().into(), bound.port()),
         };
         let (internal_host, internal_port) = match config.own_voter() {
@@ -454,7 +455,7 @@ type DiskParts<'a> = (
     &'a Arc<ArcSwap<TopicsImage>>,
 );
 
-fn budgets(limits: &Limits) -> (RequestBudget, ReceiveBudget, AnswerBudget) {
+fn budgets(limits: &ClientLimits) -> (RequestBudget, ReceiveBudget, AnswerBudget) {
     let all = limits.request_bytes_total_max;
     (
         RequestBudget::new(all, limits.connection_request_bytes_max),

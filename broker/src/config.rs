@@ -2,11 +2,12 @@
 
 mod voters;
 
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use keylane_protocol::cluster::Endpoint;
+use keylane_protocol::config::{ClientLimits, Faults, InvalidConfig};
 use keylane_protocol::identifiers::BrokerId;
 
 use crate::limits::Limits;
@@ -18,14 +19,8 @@ pub use voters::{InvalidVoter, VoterAddress};
 const BROKER_ID_MAX: i32 = 999_999;
 const RUNTIMES_MAX: usize = 256;
 
-/// What clients are told to connect to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AdvertisedAddress {
-    /// A host name or IP address that clients can reach.
-    pub host: String,
-    /// The port.
-    pub port: u16,
-}
+/// The largest request that can be permitted: its length is a signed 32-bit number.
+const REQUEST_BYTES_MAX: usize = i32::MAX as usize;
 
 /// Everything a broker needs to know at its start.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,7 +49,7 @@ pub struct BrokerConfig {
     /// Permits a listener that other machines can reach, although nothing is encrypted or authenticated. Default false.
     pub insecure: bool,
     /// What Metadata names; `None` is the address at which the client reached us. Kafka's `advertised.listeners`.
-    pub advertise: Option<AdvertisedAddress>,
+    pub advertise: Option<Endpoint>,
     /// Whether a topic is created when a client that permits it asks for it. Kafka's `auto.create.topics.enable`,
     /// but false by default.
     pub auto_create_topics: bool,
@@ -68,45 +63,10 @@ pub struct BrokerConfig {
     /// How many runtimes serve connections and partitions, each on a thread of its own; 0 takes half of the cores.
     /// Default 0.
     pub runtimes: usize,
-    /// Bounds on what clients can make the broker hold.
+    /// Bounds on what the connections of clients can make the broker hold.
+    pub clients: ClientLimits,
+    /// Bounds on what else clients can make it hold.
     pub limits: Limits,
-}
-
-/// One thing that is wrong with a configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
-    /// The field.
-    pub field: &'static str,
-    /// What is wrong and what to do.
-    pub text: String,
-}
-
-impl Fault {
-    pub(crate) fn new(field: &'static str, text: impl Into<String>) -> Self {
-        Self {
-            field,
-            text: text.into(),
-        }
-    }
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}: {}", self.field, self.text)
-    }
-}
-
-/// A configuration cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the configuration has {} fault(s): {}", faults.len(), joined(faults))]
-pub struct InvalidConfig {
-    /// All of its faults, at least one.
-    pub faults: Vec<Fault>,
-}
-
-fn joined(faults: &[Fault]) -> String {
-    let texts: Vec<String> = faults.iter().map(ToString::to_string).collect();
-    texts.join("; ")
 }
 
 impl BrokerConfig {
@@ -128,6 +88,7 @@ impl BrokerConfig {
             topic_defaults: TopicSettings::default(),
             space_reserve_bytes: 256 << 20,
             runtimes: 0,
+            clients: ClientLimits::default(),
             limits: Limits::default(),
         }
     }
@@ -137,90 +98,60 @@ impl BrokerConfig {
     /// # Errors
     /// Lists all faults together.
     pub fn validate(&self) -> Result<(), InvalidConfig> {
-        let mut faults = Vec::new();
+        let mut faults = Faults::default();
         if !(1..=BROKER_ID_MAX).contains(&self.id.0) {
-            faults.push(Fault::new(
-                "id",
-                format!("must be from 1 to {BROKER_ID_MAX}, not {}", self.id),
-            ));
+            let text = format!("must be from 1 to {BROKER_ID_MAX}, not {}", self.id);
+            faults.add("id", text);
         }
         if self.data_folder.as_os_str().is_empty() {
-            faults.push(Fault::new("data_folder", "must be given"));
+            let text = "name the folder that keeps topics and records; it is created if need be";
+            faults.add("data_folder", text);
         }
-        self.validate_reach("listen", self.listen, &mut faults);
-        self.validate_reach("internal_listen", self.internal_listen, &mut faults);
-        if let Some(address) = self.admin_listen {
-            self.validate_reach("admin_listen", address, &mut faults);
+        let listeners = [
+            ("listen", Some(self.listen)),
+            ("internal_listen", Some(self.internal_listen)),
+            ("admin_listen", self.admin_listen),
+        ];
+        for (field, address) in listeners {
+            if let Some(address) = address {
+                faults.check_reach(field, address, address.ip().is_loopback() || self.insecure);
+            }
         }
-        self.validate_advertised(&mut faults);
+        if let Some(endpoint) = &self.advertise {
+            faults.check_endpoint("advertise", endpoint);
+        }
         let partitions_max = self.limits.partitions_max;
         if !usize::try_from(self.default_partitions)
             .is_ok_and(|count| (1..=partitions_max).contains(&count))
         {
-            faults.push(Fault::new(
-                "default_partitions",
-                format!(
-                    "must be from 1 to {partitions_max}, not {}",
-                    self.default_partitions
-                ),
-            ));
+            let count = self.default_partitions;
+            let text = format!("must be from 1 to {partitions_max}, not {count}");
+            faults.add("default_partitions", text);
         }
         if self.runtimes > RUNTIMES_MAX {
-            faults.push(Fault::new(
-                "runtimes",
-                format!("must be at most {RUNTIMES_MAX}, not {}", self.runtimes),
-            ));
+            let text = format!("must be at most {RUNTIMES_MAX}, not {}", self.runtimes);
+            faults.add("runtimes", text);
         }
         self.validate_topic_defaults(&mut faults);
         self.validate_voters(&mut faults);
+        self.clients.validate(REQUEST_BYTES_MAX, &mut faults);
         self.limits.validate(&mut faults);
-        if faults.is_empty() {
-            Ok(())
-        } else {
-            Err(InvalidConfig { faults })
-        }
+        faults.into_result()
     }
 
-    fn validate_reach(&self, field: &'static str, address: SocketAddr, faults: &mut Vec<Fault>) {
-        if !address.ip().is_loopback() && !self.insecure {
-            faults.push(Fault::new(
-                field,
-                format!(
-                    "{address} can be reached by other machines, and nothing is encrypted or authenticated yet: \
-                     listen on 127.0.0.1, or say that this is meant (insecure)"
-                ),
-            ));
-        }
-    }
-
-    fn validate_advertised(&self, faults: &mut Vec<Fault>) {
-        match &self.advertise {
-            Some(address) if address.host.is_empty() || address.host.len() > 255 => {
-                faults.push(Fault::new(
-                    "advertise",
-                    "needs a host of 1 to 255 characters",
-                ));
-            }
-            Some(address) if address.port == 0 => {
-                faults.push(Fault::new("advertise", "needs a port that is not 0"));
-            }
-            _ => {}
-        }
-    }
-
-    fn validate_topic_defaults(&self, faults: &mut Vec<Fault>) {
+    fn validate_topic_defaults(&self, faults: &mut Faults) {
         let batch = u64::from(self.topic_defaults.message_bytes_max);
         if batch > u64::from(self.topic_defaults.segment_bytes) {
-            faults.push(Fault::new(
+            faults.add(
                 "topic_defaults",
                 "a segment must have room for the largest batch: raise segment_bytes or lower message_bytes_max",
-            ));
+            );
         }
-        if usize::try_from(batch).is_ok_and(|batch| batch > self.limits.request_bytes_max) {
-            faults.push(Fault::new(
+        if usize::try_from(batch).is_ok_and(|batch| batch > self.clients.request_bytes_max) {
+            faults.add(
                 "topic_defaults",
-                "message_bytes_max is larger than the largest request (limits.request_bytes_max)",
-            ));
+                "message_bytes_max is larger than the largest request (request_bytes_max)",
+            );
         }
     }
 }
@@ -242,8 +173,8 @@ mod tests {
         config.internal_listen = "0.0.0.0:9093".parse().expect("an address");
         config.admin_listen = Some("0.0.0.0:9644".parse().expect("an address"));
         config.default_partitions = 0;
-        config.limits.connections_max = 0;
-        config.limits.request_bytes_total_max = 1;
+        config.clients.connections_max = 0;
+        config.clients.request_bytes_total_max = 1;
         let faults = config.validate().expect_err("invalid").faults;
         let fields: Vec<_> = faults.iter().map(|fault| fault.field).collect();
         assert_eq!(

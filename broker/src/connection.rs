@@ -98,7 +98,7 @@ pub(crate) async fn serve(
     let Ok(local) = stream.local_addr() else {
         return;
     };
-    let limits = &broker.config.limits;
+    let limits = &broker.config.clients;
     let (read_half, write_half) = stream.into_split();
     let unfinished = Unfinished::default();
     let metered = Metered::new(read_half, &broker.receive_budget, Arc::clone(&unfinished));
@@ -173,7 +173,7 @@ impl ReadingHalf<'_> {
 
     /// Waits for the next frame; `None` at the end of the stream.
     async fn next_frame(&mut self) -> Result<Option<Bytes>, ConnectionError> {
-        let limits = &self.connection.broker.config.limits;
+        let limits = &self.connection.broker.config.clients;
         let tick = limits.receive_timeout.min(limits.idle_timeout);
         let mut silent_since = Instant::now();
         loop {
@@ -287,7 +287,7 @@ impl WritingHalf<'_> {
 
     /// Sends what is queued, as long as the client takes some of it in time.
     async fn flush(&mut self) -> Result<(), ConnectionError> {
-        let patience = self.connection.broker.config.limits.send_timeout;
+        let patience = self.connection.broker.config.clients.send_timeout;
         loop {
             let before = self.writer.queued_bytes();
             match timeout(patience, self.writer.flush()).await {

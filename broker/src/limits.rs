@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::config::Fault;
+use keylane_protocol::config::Faults;
 
 /// The most topics, partitions or resources that one request names; the connection of a longer one is closed. Answers
 /// are a few hundred bytes for each.
@@ -118,34 +118,11 @@ pub(crate) const LINK_IMAGE_WAIT: Duration = Duration::from_secs(1);
 /// Who dials the internal listener must have introduced itself within this time.
 pub(crate) const LINK_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Bounds that a deployment may want to change.
+/// Bounds that a deployment may want to change, besides those of client connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// The most connections at once; at the bound new ones are closed at once.
-    pub connections_max: usize,
-    /// The most connections at once from one IP address; at the bound new ones from there are closed at once.
-    pub connections_per_address_max: usize,
-    /// The largest request; the connection of a larger one is closed before anything is allocated.
-    /// Kafka's `socket.request.max.bytes`.
-    pub request_bytes_max: usize,
-    /// The most requests of one connection that were read and not answered; at the bound it is not read.
-    pub connection_requests_max: usize,
-    /// The most bytes of such requests; at the bound the connection is not read. A single request may be larger.
-    pub connection_request_bytes_max: usize,
-    /// The most bytes of requests of all connections that were read and not answered; at the bound none is begun. As
-    /// many again may belong to large requests that have not arrived whole; at that bound large ones are not read on.
-    pub request_bytes_total_max: usize,
-    /// A connection on which nothing is asked or answered for so long is closed. Kafka's `connections.max.idle.ms`.
-    pub idle_timeout: Duration,
-    /// A request must arrive whole within this time after its first byte.
-    pub receive_timeout: Duration,
-    /// A client must take some bytes of its answers within this time.
-    pub send_timeout: Duration,
     /// The most record bytes in one answer to Fetch, whatever the client asks for. Kafka's `fetch.max.bytes`.
     pub fetch_bytes_max: usize,
-    /// The most record bytes in answers of all connections that were not taken yet; at the bound a Fetch gets little, so
-    /// that clients who do not take their answers cannot fill the memory, nor stop the others.
-    pub fetch_bytes_total_max: usize,
     /// The longest a Fetch waits, whatever the client asks for.
     pub fetch_wait_max: Duration,
     /// The most partitions of all topics together; at the bound CreateTopics is refused.
@@ -156,8 +133,6 @@ pub struct Limits {
     pub producers_per_partition_max: usize,
     /// A producer that has not written to a partition for so long is forgotten there.
     pub producer_expiry: Duration,
-    /// How long a clean stop waits for requests under way.
-    pub stop_timeout: Duration,
 }
 
 impl Default for Limits {
@@ -165,23 +140,12 @@ impl Default for Limits {
         const MEBIBYTE: usize = 1 << 20;
         const DAY: Duration = Duration::from_secs(24 * 60 * 60);
         Self {
-            connections_max: 10_000,
-            connections_per_address_max: 5_000,
-            request_bytes_max: 100 * MEBIBYTE,
-            connection_requests_max: 1024,
-            connection_request_bytes_max: 8 * MEBIBYTE,
-            request_bytes_total_max: 512 * MEBIBYTE,
-            idle_timeout: Duration::from_secs(600),
-            receive_timeout: Duration::from_secs(60),
-            send_timeout: Duration::from_secs(60),
             fetch_bytes_max: 55 * MEBIBYTE,
-            fetch_bytes_total_max: 512 * MEBIBYTE,
             fetch_wait_max: Duration::from_secs(60),
             partitions_max: 10_000,
             tail_bytes_per_shard: 64 * MEBIBYTE,
             producers_per_partition_max: 10_000,
             producer_expiry: 7 * DAY,
-            stop_timeout: Duration::from_secs(10),
         }
     }
 }
@@ -191,55 +155,18 @@ impl Limits {
     /// than any client retries, so that making room never lets a retry be written twice.
     pub(crate) const PRODUCER_IDLE_MIN: Duration = Duration::from_secs(600);
 
-    pub(crate) fn validate(&self, faults: &mut Vec<Fault>) {
-        let counts = [
-            ("connections_max", self.connections_max),
-            (
-                "connections_per_address_max",
-                self.connections_per_address_max,
-            ),
-            ("connection_requests_max", self.connection_requests_max),
-            (
-                "connection_request_bytes_max",
-                self.connection_request_bytes_max,
-            ),
+    pub(crate) fn validate(&self, faults: &mut Faults) {
+        faults.check_counts(&[
             ("fetch_bytes_max", self.fetch_bytes_max),
             ("partitions_max", self.partitions_max),
             (
                 "producers_per_partition_max",
                 self.producers_per_partition_max,
             ),
-        ];
-        for (name, count) in counts {
-            if count == 0 {
-                faults.push(Fault::new(name, "must be at least 1"));
-            }
-        }
-        let times = [
-            ("idle_timeout", self.idle_timeout),
-            ("receive_timeout", self.receive_timeout),
-            ("send_timeout", self.send_timeout),
+        ]);
+        faults.check_times(&[
             ("fetch_wait_max", self.fetch_wait_max),
             ("producer_expiry", self.producer_expiry),
-        ];
-        for (name, time) in times {
-            if time.is_zero() {
-                faults.push(Fault::new(name, "must be longer than 0"));
-            }
-        }
-        if !(1024..=usize::try_from(i32::MAX).expect("31 bits fit"))
-            .contains(&self.request_bytes_max)
-        {
-            faults.push(Fault::new(
-                "request_bytes_max",
-                "must be from 1024 to 2147483647",
-            ));
-        }
-        if self.request_bytes_total_max < self.request_bytes_max {
-            faults.push(Fault::new(
-                "request_bytes_total_max",
-                "must be at least request_bytes_max, or the largest request could never be read",
-            ));
-        }
+        ]);
     }
 }

@@ -86,7 +86,7 @@ impl BrokerState {
     /// Returns how a client that reached `local` sees this broker.
     pub(crate) fn identity(&self, local: SocketAddr) -> Identity {
         let (host, port) = match &self.config.advertise {
-            Some(address) => (ByteString::from(address.host.as_str()), address.port),
+            Some(address) => (address.host.clone(), address.port),
             None => (ByteString::from(local.ip().to_string()), local.port()),
         };
         let cluster_id = self.topics.load().cluster().cluster_id();

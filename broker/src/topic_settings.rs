@@ -8,7 +8,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::limits::Limits;
+use keylane_protocol::config::ClientLimits;
+
 use crate::log::RollSettings;
 use crate::log::writer;
 
@@ -260,7 +261,7 @@ impl Setting {
 
 /// The largest `max.message.bytes`: what fits into the largest request at its default, with room for the rest of it.
 fn message_bytes_max_max() -> u64 {
-    let request = Limits::default().request_bytes_max;
+    let request = ClientLimits::default().request_bytes_max;
     u64::try_from(request - (64 << 10)).expect("a size fits 64 bits")
 }
 

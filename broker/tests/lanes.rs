@@ -500,7 +500,7 @@ fn a_request_that_cannot_be_served_costs_neither_lane_nor_link() {
 #[test]
 fn a_link_that_is_not_read_stops_no_other() {
     let broker = TestBroker::start_with(|config| {
-        config.limits.fetch_bytes_total_max = 4 << 20;
+        config.clients.fetch_bytes_total_max = 4 << 20;
     });
     let to = topic(&broker, "t", 1);
     let mut peer = Peer::connect(broker.internal_address());

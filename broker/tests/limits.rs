@@ -22,7 +22,7 @@ fn is_served(client: &mut Client) -> bool {
 
 #[test]
 fn connections_above_the_limit_are_closed_and_the_others_served() {
-    let broker = TestBroker::start_with(|config| config.limits.connections_max = 2);
+    let broker = TestBroker::start_with(|config| config.clients.connections_max = 2);
     let (mut first, mut second) = (broker.connect(), broker.connect());
     assert!(is_served(&mut first) && is_served(&mut second));
     assert!(broker.connect().is_closed());
@@ -39,7 +39,7 @@ fn connections_above_the_limit_are_closed_and_the_others_served() {
 
 #[test]
 fn connections_of_one_address_have_a_limit_of_their_own() {
-    let broker = TestBroker::start_with(|config| config.limits.connections_per_address_max = 1);
+    let broker = TestBroker::start_with(|config| config.clients.connections_per_address_max = 1);
     let mut first = broker.connect();
     assert!(is_served(&mut first));
     assert!(broker.connect().is_closed());
@@ -49,7 +49,7 @@ fn connections_of_one_address_have_a_limit_of_their_own() {
 #[test]
 fn a_request_above_the_limit_closes_the_connection() {
     let broker = TestBroker::start_with(|config| {
-        config.limits.request_bytes_max = 1024;
+        config.clients.request_bytes_max = 1024;
         config.topic_defaults.message_bytes_max = 1024;
     });
     let mut client = broker.connect();
@@ -64,7 +64,7 @@ fn a_request_above_the_limit_closes_the_connection() {
 #[test]
 fn a_silent_connection_is_closed_and_a_speaking_one_is_not() {
     let broker = TestBroker::start_with(|config| {
-        config.limits.idle_timeout = Duration::from_millis(400);
+        config.clients.idle_timeout = Duration::from_millis(400);
     });
     let mut silent = broker.connect();
     let mut speaking = broker.connect();
@@ -80,7 +80,7 @@ fn a_silent_connection_is_closed_and_a_speaking_one_is_not() {
 #[test]
 fn a_request_that_never_becomes_whole_closes_its_connection_only() {
     let broker = TestBroker::start_with(|config| {
-        config.limits.receive_timeout = Duration::from_millis(200);
+        config.clients.receive_timeout = Duration::from_millis(200);
     });
     let mut other = broker.connect();
     let mut half = broker.connect();
@@ -94,8 +94,8 @@ fn a_request_that_never_becomes_whole_closes_its_connection_only() {
 #[test]
 fn a_client_that_never_reads_costs_its_own_connection_only() {
     let broker = TestBroker::start_with(|config| {
-        config.limits.send_timeout = Duration::from_millis(300);
-        config.limits.connection_requests_max = 4;
+        config.clients.send_timeout = Duration::from_millis(300);
+        config.clients.connection_requests_max = 4;
     });
     broker.create_topic("t", 1000);
     let mut deaf = broker.connect();
@@ -142,8 +142,8 @@ fn large_parked_fetch(wait_ms: i32) -> FetchRequest {
 #[test]
 fn requests_of_all_connections_share_a_budget() {
     let broker = TestBroker::start_with(|config| {
-        config.limits.request_bytes_max = 4096;
-        config.limits.request_bytes_total_max = 4096;
+        config.clients.request_bytes_max = 4096;
+        config.clients.request_bytes_total_max = 4096;
         config.topic_defaults.message_bytes_max = 4096;
     });
     broker.create_topic("t", 1);
@@ -164,8 +164,8 @@ fn requests_of_all_connections_share_a_budget() {
 #[test]
 fn requests_of_one_connection_have_a_share_and_others_are_served() {
     let broker = TestBroker::start_with(|config| {
-        config.limits.connection_requests_max = 2;
-        config.limits.connection_request_bytes_max = 4096;
+        config.clients.connection_requests_max = 2;
+        config.clients.connection_request_bytes_max = 4096;
     });
     broker.create_topic("t", 1);
     let mut busy = broker.connect();
@@ -182,7 +182,7 @@ fn requests_of_one_connection_have_a_share_and_others_are_served() {
 #[test]
 fn a_request_that_fills_its_connections_share_does_not_wait_for_a_parked_fetch() {
     let broker = TestBroker::start_with(|config| {
-        config.limits.connection_request_bytes_max = 1024;
+        config.clients.connection_request_bytes_max = 1024;
     });
     broker.create_topic("t", 1);
     let mut client = broker.connect();
@@ -197,7 +197,7 @@ fn a_request_that_fills_its_connections_share_does_not_wait_for_a_parked_fetch()
 
 #[test]
 fn when_answers_fill_their_bound_a_fetch_gets_little_but_never_nothing() {
-    let broker = TestBroker::start_with(|config| config.limits.fetch_bytes_total_max = 1);
+    let broker = TestBroker::start_with(|config| config.clients.fetch_bytes_total_max = 1);
     broker.create_topic("t", 1);
     let mut client = broker.connect();
     for _ in 0..20 {
@@ -214,7 +214,7 @@ fn when_answers_fill_their_bound_a_fetch_gets_little_but_never_nothing() {
 
 #[test]
 fn when_answers_fill_their_bound_many_partitions_get_no_more_than_one() {
-    let broker = TestBroker::start_with(|config| config.limits.fetch_bytes_total_max = 1);
+    let broker = TestBroker::start_with(|config| config.clients.fetch_bytes_total_max = 1);
     broker.create_topic("t", 8);
     let mut client = broker.connect();
     for partition in 0..8 {
@@ -238,7 +238,7 @@ fn when_answers_fill_their_bound_many_partitions_get_no_more_than_one() {
 
 #[test]
 fn a_parked_fetch_holds_nothing_of_the_bound_of_answers() {
-    let broker = TestBroker::start_with(|config| config.limits.fetch_bytes_total_max = 120_000);
+    let broker = TestBroker::start_with(|config| config.clients.fetch_bytes_total_max = 120_000);
     broker.create_topic("t", 1);
     let (mut parked, mut other) = (broker.connect(), broker.connect());
     for _ in 0..10 {

@@ -49,7 +49,7 @@ pub(crate) fn run(arguments: &ServerArguments) -> Result<(), Failure> {
     refuse_folder_of_a_broker(&config.data_folder)?;
     block_on(async {
         let mut stop = StopListener::new(arguments.until_stdin_closes)?;
-        open_files::raise_limit(&mut config.limits.connections_max);
+        open_files::raise_limit(&mut config.clients.connections_max);
         let admin = Admin::start(config.admin_listen, NODES)?;
         let starting = {
             let config = config.clone();
@@ -251,20 +251,7 @@ fn router(config: &BrokerConfig, brokers: &[Broker]) -> RouterConfig {
     router.insecure = config.insecure;
     router.admin_listen = None;
     router.runtimes = config.runtimes;
-    router.advertise = config.advertise.as_ref().map(|address| Endpoint {
-        host: address.host.as_str().into(),
-        port: address.port,
-    });
-    let (limits, given) = (&mut router.limits, &config.limits);
-    limits.connections_max = given.connections_max;
-    limits.connections_per_address_max = given.connections_per_address_max;
-    limits.request_bytes_max = given.request_bytes_max;
-    limits.connection_requests_max = given.connection_requests_max;
-    limits.connection_request_bytes_max = given.connection_request_bytes_max;
-    limits.request_bytes_total_max = given.request_bytes_total_max;
-    limits.idle_timeout = given.idle_timeout;
-    limits.receive_timeout = given.receive_timeout;
-    limits.send_timeout = given.send_timeout;
-    limits.stop_timeout = given.stop_timeout;
+    router.advertise.clone_from(&config.advertise);
+    router.clients.clone_from(&config.clients);
     router
 }

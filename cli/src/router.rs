@@ -26,7 +26,7 @@ pub(crate) fn run(arguments: &RouterArguments) -> Result<(), Failure> {
     }
     block_on(async {
         let mut stop = StopListener::new(arguments.until_stdin_closes)?;
-        open_files::raise_limit(&mut config.limits.connections_max);
+        open_files::raise_limit(&mut config.clients.connections_max);
         let admin = Admin::start(config.admin_listen, 1)?;
         let router = Router::start(config.clone())
             .map_err(|error| Failure::because("cannot start the router", &error))?;

@@ -25,7 +25,7 @@ pub(crate) fn run(arguments: &ServerArguments) -> Result<(), Failure> {
     let mut config = configure(Role::Broker, arguments, None)?;
     block_on(async {
         let mut stop = StopListener::new(arguments.until_stdin_closes)?;
-        open_files::raise_limit(&mut config.limits.connections_max);
+        open_files::raise_limit(&mut config.clients.connections_max);
         let admin = Admin::start(config.admin_listen, 1)?;
         let broker = start(&config, &mut stop).await?;
         admin.show(Node::Broker(broker.probe()));
@@ -111,7 +111,7 @@ fn announce(config: &BrokerConfig, broker: &Broker, admin: &Admin) -> Result<(),
 
 /// Says in the log what bounds a server, and what it does not protect from.
 pub(crate) fn log_settings(config: &BrokerConfig) {
-    let limits = &config.limits;
+    let limits = &config.clients;
     tracing::info!(
         connections_max = limits.connections_max,
         request_size_max = show_size(limits.request_bytes_max as u64),

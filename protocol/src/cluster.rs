@@ -14,7 +14,7 @@ mod topic;
 mod tests;
 
 pub use image::{ApplyError, ClusterImage};
-pub use node::{BrokerImage, Endpoint, RouterImage};
+pub use node::{BrokerImage, Endpoint, InvalidEndpoint, RouterImage};
 pub use record::{
     BrokerFenceChanged, BrokerRegistered, ClusterFounded, EpochsUsed, MetadataRecord,
     PartitionChanged, RecordsError, RouterRegistered, RouterRemoved, TopicConfigured, TopicCreated,

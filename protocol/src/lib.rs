@@ -2,7 +2,8 @@
 //!
 //! Only [`transport`] names tokio. Nothing here reads a clock, draws randomness or opens a socket. Start at
 //! [`message`] for requests and responses, at [`record_batch`] for what is stored, at [`cluster`] for what brokers and
-//! routers know of one another, at [`link`] for what they say to each other.
+//! routers know of one another, at [`link`] for what they say to each other, at
+//! [`config`] for what their configurations share.
 
 #[macro_use]
 mod number;
@@ -13,6 +14,7 @@ pub mod meters;
 pub mod api;
 pub mod cluster;
 pub mod compression;
+pub mod config;
 pub mod error_code;
 pub mod frame;
 #[doc(hidden)]

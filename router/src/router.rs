@@ -8,13 +8,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use keylane_protocol::config::InvalidConfig;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::budget::{AnswerBudget, RequestBudget};
-use crate::config::{InvalidConfig, RouterConfig};
+use crate::config::RouterConfig;
 use crate::control::{Asks, Follower, Known, controllers};
 use crate::limits::CONNECTIONS_HANDED_OVER_MAX;
 use crate::meters::Meters;
@@ -105,7 +106,7 @@ impl Router {
             pulses: Vec::new(),
             probe: None,
         };
-        let limits = &config.limits;
+        let limits = &config.clients;
         let shared = Arc::new(Shared {
             controllers,
             requests: RequestBudget::new(
@@ -246,7 +247,7 @@ async fn lead(shared: &Shared, listener: TcpListener, handovers: Vec<mpsc::Sende
         }
     }
     info!("the cluster is found; clients are served");
-    let limits = &shared.config.limits;
+    let limits = &shared.config.clients;
     let slots = ConnectionSlots::new(limits.connections_max, limits.connections_per_address_max);
     let stopping = shared.stopping.clone();
     match tokio::net::TcpListener::from_std(listener) {

@@ -3,7 +3,8 @@
 use std::io;
 use std::net::SocketAddr;
 
-use crate::config::InvalidConfig;
+use keylane_protocol::config::InvalidConfig;
+
 use crate::controller::raft;
 use crate::controller::raft::store::StoreError;
 use crate::disk::DiskError;

@@ -76,7 +76,7 @@ impl Lead {
             () = self.joined.cancelled() => {}
             () = broker.stopping.cancelled() => {}
         }
-        let limits = &broker.config.limits;
+        let limits = &broker.config.clients;
         let slots =
             ConnectionSlots::new(limits.connections_max, limits.connections_per_address_max);
         self.accept(listeners.kafka, Speech::Kafka, slots.clone())

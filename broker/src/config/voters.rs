@@ -6,17 +6,16 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
+use keylane_protocol::cluster::Endpoint;
+use keylane_protocol::config::{Faults, HOST_BYTES_MAX};
 use keylane_protocol::identifiers::BrokerId;
 
-use super::{BrokerConfig, Fault};
+use super::BrokerConfig;
 use crate::limits::RAFT_MEMBERS_MAX;
 
 /// How short and how long a session may be.
 const SESSION_BOUNDS: RangeInclusive<Duration> =
     Duration::from_millis(200)..=Duration::from_secs(600);
-
-/// The longest name of a host (DNS).
-const HOST_BYTES_MAX: usize = 255;
 
 /// A broker that votes, and where its internal listener is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,20 +42,14 @@ impl FromStr for VoterAddress {
     fn from_str(text: &str) -> Result<Self, InvalidVoter> {
         let parsed = || {
             let (id, address) = text.split_once('@')?;
-            let (host, port) = address.rsplit_once(':')?;
-            let host = host
-                .strip_prefix('[')
-                .and_then(|host| host.strip_suffix(']'))
-                .unwrap_or(host);
-            let port = port.parse().ok().filter(|&port| port > 0)?;
-            let is_host = (1..=HOST_BYTES_MAX).contains(&host.len()) && !host.contains(['@', ' ']);
-            is_host.then(|| {
-                Some(Self {
-                    id: BrokerId(id.parse().ok()?),
-                    host: host.to_owned(),
-                    port,
-                })
-            })?
+            let endpoint: Endpoint = address.parse().ok()?;
+            let host = endpoint.host.to_string();
+            let is_host = host.len() <= HOST_BYTES_MAX && !host.contains('@');
+            is_host.then_some(Self {
+                id: BrokerId(id.parse().ok()?),
+                host,
+                port: endpoint.port,
+            })
         };
         parsed().ok_or_else(|| InvalidVoter {
             text: text.to_owned(),
@@ -95,8 +88,8 @@ impl BrokerConfig {
         self.voters.iter().find(|voter| voter.id == self.id)
     }
 
-    pub(super) fn validate_voters(&self, faults: &mut Vec<Fault>) {
-        let mut fault = |text: String| faults.push(Fault::new("voters", text));
+    pub(super) fn validate_voters(&self, faults: &mut Faults) {
+        let mut fault = |text: String| faults.add("voters", text);
         let ids: BTreeSet<BrokerId> = self.voters.iter().map(|voter| voter.id).collect();
         let places: BTreeSet<(&str, u16)> = self
             .voters
@@ -122,19 +115,19 @@ impl BrokerConfig {
             _ => {}
         }
         if self.bootstrap && !self.voters.is_empty() && self.own_voter().is_none() {
-            faults.push(Fault::new(
+            faults.add(
                 "bootstrap",
                 "only a voter founds a cluster: give it to one of those that voters names",
-            ));
+            );
         }
         if self.own_voter().is_some() && self.internal_listen.port() == 0 {
-            faults.push(Fault::new(
+            faults.add(
                 "internal_listen",
                 "a voter is looked for at the port that voters names: listen there",
-            ));
+            );
         }
         if !SESSION_BOUNDS.contains(&self.session) {
-            faults.push(Fault::new("session", "must be from 200 ms to 10 minutes"));
+            faults.add("session", "must be from 200 ms to 10 minutes");
         }
     }
 }

@@ -169,7 +169,6 @@ fn of_broker(name: &str, config: &BrokerConfig) -> Outcome {
         ));
     }
     let standard = BrokerConfig::new("");
-    let limits = &config.limits;
     let rows: [(&'static str, i8, String, String, &'static str); 7] = [
         (
             "auto.create.topics.enable",
@@ -181,22 +180,22 @@ fn of_broker(name: &str, config: &BrokerConfig) -> Outcome {
         (
             "connections.max.idle.ms",
             CONFIG_TYPE_LONG,
-            limits.idle_timeout.as_millis().to_string(),
-            standard.limits.idle_timeout.as_millis().to_string(),
+            config.clients.idle_timeout.as_millis().to_string(),
+            standard.clients.idle_timeout.as_millis().to_string(),
             "A connection on which nothing happens for so long is closed.",
         ),
         (
             "fetch.max.bytes",
             CONFIG_TYPE_INT,
-            limits.fetch_bytes_max.to_string(),
+            config.limits.fetch_bytes_max.to_string(),
             standard.limits.fetch_bytes_max.to_string(),
             "The most record bytes in one answer to Fetch.",
         ),
         (
             "max.connections",
             CONFIG_TYPE_INT,
-            limits.connections_max.to_string(),
-            standard.limits.connections_max.to_string(),
+            config.clients.connections_max.to_string(),
+            standard.clients.connections_max.to_string(),
             "The most connections at once.",
         ),
         (
@@ -216,8 +215,8 @@ fn of_broker(name: &str, config: &BrokerConfig) -> Outcome {
         (
             "socket.request.max.bytes",
             CONFIG_TYPE_INT,
-            limits.request_bytes_max.to_string(),
-            standard.limits.request_bytes_max.to_string(),
+            config.clients.request_bytes_max.to_string(),
+            standard.clients.request_bytes_max.to_string(),
             "The largest request.",
         ),
     ];

@@ -143,7 +143,7 @@ impl Lanes {
             tokio::spawn(requests::fetch(whose, waiting, now, finished));
             return Ok(());
         }
-        let requests_max = self.broker.config.limits.connection_requests_max;
+        let requests_max = self.broker.config.clients.connection_requests_max;
         let bytes = self.waiting_bytes + waiting.bytes();
         if busy.waiting.len() >= requests_max || bytes > LINK_REQUEST_BYTES_WAITING_MAX {
             return Err(busy_words("too many requests wait"));

@@ -3,8 +3,6 @@
 use clap::{Args, Subcommand};
 use keylane_protocol::cluster::Endpoint;
 
-use super::router::endpoint;
-
 /// `keylane cluster`.
 #[derive(Debug, Args)]
 pub(crate) struct ClusterArguments {
@@ -29,8 +27,7 @@ pub(crate) struct StatusArguments {
         value_name = "HOST:PORT,…",
         env = "KEYLANE_BROKERS",
         default_value = "127.0.0.1:9093",
-        value_delimiter = ',',
-        value_parser = endpoint
+        value_delimiter = ','
     )]
     pub(crate) brokers: Vec<Endpoint>,
     /// Print one JSON document instead of tables

@@ -18,8 +18,7 @@ pub(crate) struct RouterArguments {
         value_name = "HOST:PORT,…",
         env = "KEYLANE_BROKERS",
         required = true,
-        value_delimiter = ',',
-        value_parser = endpoint
+        value_delimiter = ','
     )]
     brokers: Vec<Endpoint>,
     /// The address to listen on for Kafka clients; port 0 takes a free one, which the ready line on stdout names
@@ -40,7 +39,7 @@ pub(crate) struct RouterArguments {
     admin_listen: AdminAddress,
     /// What clients are told to connect to: this router, or all routers by one name; without it, the address that each
     /// client has dialled
-    #[arg(long, value_name = "HOST:PORT", env = "KEYLANE_ADVERTISE", value_parser = endpoint)]
+    #[arg(long, value_name = "HOST:PORT", env = "KEYLANE_ADVERTISE")]
     advertise: Option<Endpoint>,
     /// Permit an address that other machines reach, although nothing is encrypted or authenticated yet
     #[arg(long, env = "KEYLANE_INSECURE")]
@@ -114,7 +113,7 @@ impl RouterArguments {
         config.insecure = self.insecure;
         config.hold = self.hold;
         config.runtimes = self.runtimes;
-        let limits = &mut config.limits;
+        let limits = &mut config.clients;
         limits.connections_max = self.connections_max;
         limits.connections_per_address_max = self.connections_per_address_max;
         limits.request_bytes_max = self.request_size_max;
@@ -146,14 +145,6 @@ pub(crate) fn flag_of(field: &str) -> String {
     let renamed = RENAMED.iter().find(|(renamed, _)| *renamed == field);
     let name = renamed.map_or_else(|| field.replace('_', "-"), |(_, name)| (*name).to_owned());
     format!("--{name}")
-}
-
-pub(super) fn endpoint(text: &str) -> Result<Endpoint, String> {
-    let address = text.trim().rsplit_once(':').and_then(|(host, port)| {
-        let host = host.trim_matches(['[', ']']).into();
-        Endpoint::new(&host, port.parse().ok()?)
-    });
-    address.ok_or_else(|| "not an address: give HOST:PORT".to_owned())
 }
 
 fn size(text: &str) -> Result<usize, String> {

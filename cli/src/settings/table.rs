@@ -2,7 +2,7 @@
 
 use super::Setting;
 use super::values::{
-    admin_address, durability, duration, number, put, put_advertise, put_host, put_port,
+    admin_address, advertised, durability, duration, number, put, put_host, put_port,
     show_admin_address, show_size, show_time, size, socket_address, truth, voters,
 };
 
@@ -95,7 +95,7 @@ pub(super) static SETTINGS: [Setting; 35] = [
         value_name: "HOST:PORT",
         help: "What clients are told to connect to; without it, the address at which they reached the broker",
         is_switch: false,
-        apply: |config, text| put_advertise(config, text),
+        apply: |config, text| put(&mut config.advertise, advertised(text)),
         show: |_| String::new(),
     },
     Setting {
@@ -167,72 +167,77 @@ pub(super) static SETTINGS: [Setting; 35] = [
         value_name: "N",
         help: "Connections at once; more are closed at once",
         is_switch: false,
-        apply: |config, text| put(&mut config.limits.connections_max, number(text)),
-        show: |config| config.limits.connections_max.to_string(),
+        apply: |config, text| put(&mut config.clients.connections_max, number(text)),
+        show: |config| config.clients.connections_max.to_string(),
     },
     Setting {
         name: "connections-per-address-max",
         value_name: "N",
         help: "Connections at once from one IP address",
         is_switch: false,
-        apply: |config, text| put(&mut config.limits.connections_per_address_max, number(text)),
-        show: |config| config.limits.connections_per_address_max.to_string(),
+        apply: |config, text| {
+            put(
+                &mut config.clients.connections_per_address_max,
+                number(text),
+            )
+        },
+        show: |config| config.clients.connections_per_address_max.to_string(),
     },
     Setting {
         name: "request-size-max",
         value_name: "SIZE",
         help: "The largest request; the connection of a larger one is closed",
         is_switch: false,
-        apply: |config, text| put(&mut config.limits.request_bytes_max, size(text)),
-        show: |config| show_size(config.limits.request_bytes_max),
+        apply: |config, text| put(&mut config.clients.request_bytes_max, size(text)),
+        show: |config| show_size(config.clients.request_bytes_max),
     },
     Setting {
         name: "connection-requests-max",
         value_name: "N",
         help: "Unanswered requests of a connection; at the bound it is not read",
         is_switch: false,
-        apply: |config, text| put(&mut config.limits.connection_requests_max, number(text)),
-        show: |config| config.limits.connection_requests_max.to_string(),
+        apply: |config, text| put(&mut config.clients.connection_requests_max, number(text)),
+        show: |config| config.clients.connection_requests_max.to_string(),
     },
     Setting {
         name: "connection-requests-size-max",
         value_name: "SIZE",
         help: "Bytes of unanswered requests of a connection; at the bound it is not read",
         is_switch: false,
-        apply: |config, text| put(&mut config.limits.connection_request_bytes_max, size(text)),
-        show: |config| show_size(config.limits.connection_request_bytes_max),
+        apply: |config, text| put(&mut config.clients.connection_request_bytes_max, size(text)),
+        show: |config| show_size(config.clients.connection_request_bytes_max),
     },
     Setting {
         name: "requests-size-max",
         value_name: "SIZE",
         help: "Bytes of unanswered requests of all connections; at the bound none is read",
         is_switch: false,
-        apply: |config, text| put(&mut config.limits.request_bytes_total_max, size(text)),
-        show: |config| show_size(config.limits.request_bytes_total_max),
+        apply: |config, text| put(&mut config.clients.request_bytes_total_max, size(text)),
+        show: |config| show_size(config.clients.request_bytes_total_max),
     },
     Setting {
         name: "idle-timeout",
         value_name: "TIME",
         help: "Close a connection on which nothing was asked or answered for so long",
         is_switch: false,
-        apply: |config, text| put(&mut config.limits.idle_timeout, duration(text)),
-        show: |config| show_time(config.limits.idle_timeout),
+        apply: |config, text| put(&mut config.clients.idle_timeout, duration(text)),
+        show: |config| show_time(config.clients.idle_timeout),
     },
     Setting {
         name: "receive-timeout",
         value_name: "TIME",
         help: "Close a connection whose request did not arrive whole in this time",
         is_switch: false,
-        apply: |config, text| put(&mut config.limits.receive_timeout, duration(text)),
-        show: |config| show_time(config.limits.receive_timeout),
+        apply: |config, text| put(&mut config.clients.receive_timeout, duration(text)),
+        show: |config| show_time(config.clients.receive_timeout),
     },
     Setting {
         name: "send-timeout",
         value_name: "TIME",
         help: "Close a connection that took nothing of its answers in this time",
         is_switch: false,
-        apply: |config, text| put(&mut config.limits.send_timeout, duration(text)),
-        show: |config| show_time(config.limits.send_timeout),
+        apply: |config, text| put(&mut config.clients.send_timeout, duration(text)),
+        show: |config| show_time(config.clients.send_timeout),
     },
     Setting {
         name: "fetch-size-max",
@@ -287,8 +292,8 @@ pub(super) static SETTINGS: [Setting; 35] = [
         value_name: "TIME",
         help: "How long a clean stop waits for requests under way",
         is_switch: false,
-        apply: |config, text| put(&mut config.limits.stop_timeout, duration(text)),
-        show: |config| show_time(config.limits.stop_timeout),
+        apply: |config, text| put(&mut config.clients.stop_timeout, duration(text)),
+        show: |config| show_time(config.clients.stop_timeout),
     },
 ];
 
@@ -322,10 +327,9 @@ pub(super) fn name_of_field(field: &str) -> String {
 pub(super) fn with_setting_names(text: &str) -> String {
     let words = text.split(' ').map(|word| {
         let bare = word.trim_matches([',', ':', '(', ')', '.']);
-        let field = bare.strip_prefix("limits.").unwrap_or(bare);
-        let is_field = RENAMED.iter().any(|(renamed, _)| *renamed == field) && field.contains('_');
+        let is_field = RENAMED.iter().any(|(renamed, _)| *renamed == bare) && bare.contains('_');
         match is_field {
-            true => word.replace(bare, &format!("--{}", name_of_field(field))),
+            true => word.replace(bare, &format!("--{}", name_of_field(bare))),
             false => word.to_owned(),
         }
     });

@@ -1,7 +1,8 @@
 //! How the text of a setting becomes a value, and how a value is shown in the help text.
 
-use keylane_broker::config::{AdvertisedAddress, BrokerConfig, VoterAddress};
+use keylane_broker::config::{BrokerConfig, VoterAddress};
 use keylane_broker::topic_settings::Durability;
+use keylane_protocol::cluster::Endpoint;
 use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
@@ -80,15 +81,9 @@ pub(super) fn voters(text: &str) -> Result<Vec<VoterAddress>, String> {
     voters.collect()
 }
 
-pub(super) fn put_advertise(config: &mut BrokerConfig, text: &str) -> Result<(), String> {
-    let address = text.rsplit_once(':').and_then(|(host, port)| {
-        Some(AdvertisedAddress {
-            host: host.trim_matches(['[', ']']).to_owned(),
-            port: port.parse().ok()?,
-        })
-    });
-    config.advertise = Some(address.ok_or("not an address: give HOST:PORT")?);
-    Ok(())
+pub(super) fn advertised(text: &str) -> Result<Option<Endpoint>, String> {
+    let endpoint: Result<Endpoint, _> = text.parse();
+    endpoint.map(Some).map_err(|error| error.to_string())
 }
 
 pub(super) fn show_size(bytes: impl TryInto<u64>) -> String {

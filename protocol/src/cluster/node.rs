@@ -1,6 +1,7 @@
 //! The processes of a cluster as the metadata shows them.
 
 use std::fmt;
+use std::str::FromStr;
 
 use bytestring::ByteString;
 
@@ -37,6 +38,29 @@ impl fmt::Display for Endpoint {
         } else {
             write!(formatter, "{}:{}", self.host, self.port)
         }
+    }
+}
+
+/// A text is no endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not an address: give HOST:PORT, an IPv6 address in brackets, the port from 1 to 65535")]
+pub struct InvalidEndpoint;
+
+/// Reads `host:port`, with an IPv6 address in brackets.
+impl FromStr for Endpoint {
+    type Err = InvalidEndpoint;
+
+    fn from_str(text: &str) -> Result<Self, InvalidEndpoint> {
+        let (host, port) = text.trim().rsplit_once(':').ok_or(InvalidEndpoint)?;
+        let bracketed = host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'));
+        let host = bracketed.unwrap_or(host);
+        if host.contains(char::is_whitespace) || (host.contains(':') && bracketed.is_none()) {
+            return Err(InvalidEndpoint);
+        }
+        let port: u16 = port.parse().map_err(|_| InvalidEndpoint)?;
+        Self::new(&host.into(), port.into()).ok_or(InvalidEndpoint)
     }
 }
 
@@ -120,6 +144,28 @@ impl RouterImage {
             router_epoch: self.epoch,
             host: self.endpoint.host.clone(),
             port: i32::from(self.endpoint.port),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_is_shown_as_it_is_read() {
+        for text in ["b-1.example:9093", "127.0.0.1:1", "[::1]:65535"] {
+            let endpoint: Endpoint = text.parse().expect(text);
+            assert_eq!(endpoint.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn what_nobody_could_dial_is_no_endpoint() {
+        for text in [
+            "", "b", "b:", "b:0", "b:65536", ":9", "[]:9", "::1:9", "b c:9",
+        ] {
+            assert_eq!(text.parse::<Endpoint>(), Err(InvalidEndpoint), "{text}");
         }
     }
 }

@@ -17,7 +17,7 @@ impl Session {
     /// Serves until the client goes, the connection fails, or the router stops and all is answered.
     pub(super) async fn run(&mut self, socket: &mut Socket) -> Result<(), ConnectionError> {
         let stopping = self.runtime.shared.stopping.clone();
-        let (mailbox, limits) = (self.mailbox.clone(), self.config().limits.clone());
+        let (mailbox, limits) = (self.mailbox.clone(), self.config().clients.clone());
         loop {
             self.step(&mut socket.writer)?;
             let is_ending = self.refused.is_some() || stopping.is_cancelled();

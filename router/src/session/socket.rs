@@ -14,7 +14,6 @@ use tokio::time::Instant;
 
 use super::ConnectionError;
 use crate::budget::{Charge, ConnectionBudget};
-use crate::config::Limits;
 use crate::server::Shared;
 use keylane_protocol::transport::{Metered, Unfinished};
 
@@ -50,7 +49,7 @@ struct Silence {
 
 impl Socket {
     pub(super) fn new(stream: TcpStream, shared: &Shared) -> Self {
-        let limits: &Limits = &shared.config.limits;
+        let limits = &shared.config.clients;
         let (read_half, write_half) = stream.into_split();
         let unfinished = Unfinished::default();
         let metered = Metered::new(read_half, &shared.received, Arc::clone(&unfinished));

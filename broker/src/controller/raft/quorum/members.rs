@@ -2,15 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use keylane_protocol::config::HOST_BYTES_MAX;
 use openraft::error::{ClientWriteError, InitializeError as Refusal, RaftError};
 use openraft::{ChangeMembers, RaftMetrics};
 
 use super::Quorum;
 use crate::controller::raft::types::{NodeId, Voter};
 use crate::limits::RAFT_MEMBERS_MAX;
-
-/// The longest name of a host (DNS).
-const HOST_BYTES_MAX: usize = 255;
 
 /// Why the first voters were not made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
