@@ -15,44 +15,12 @@ mod request;
 mod serve;
 mod text;
 
-use std::fmt;
 use std::net::{SocketAddr, TcpListener};
-use std::str::FromStr;
 use std::sync::Arc;
 
 use self::pages::Pages;
 use self::registry::Registry;
 use crate::failure::Failure;
-
-/// Where the port is opened, if anywhere, as it is written in settings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct AdminAddress(pub(crate) Option<SocketAddr>);
-
-impl FromStr for AdminAddress {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "off" => Ok(Self(None)),
-            text => text
-                .parse()
-                .map(|address| Self(Some(address)))
-                .map_err(|_| {
-                    "not an IP address and a port: give for instance 127.0.0.1:9644, or off"
-                        .to_owned()
-                }),
-        }
-    }
-}
-
-impl fmt::Display for AdminAddress {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(address) => write!(out, "{address}"),
-            None => out.write_str("off"),
-        }
-    }
-}
 
 /// A node of this process.
 #[derive(Clone, Debug)]

@@ -4,7 +4,6 @@
 mod bench;
 mod client;
 mod cluster;
-mod router;
 mod server;
 
 use clap::{Args, Parser, Subcommand};
@@ -17,9 +16,9 @@ pub(crate) use self::client::{
     TopicCommand, TopicCreateArguments,
 };
 pub(crate) use self::cluster::{ClusterArguments, ClusterCommand};
-pub(crate) use self::router::{RouterArguments, flag_of};
 pub(crate) use self::server::ServerArguments;
 use crate::failure::EXIT_CODES;
+use crate::settings::{Broker, Dev, Router};
 
 /// A partitioned, durable record log that speaks Apache Kafka's protocol.
 #[derive(Debug, Parser)]
@@ -45,12 +44,12 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run one broker: it keeps what it acknowledges in its data folder and serves Kafka clients
-    Broker(ServerArguments),
+    Broker(ServerArguments<Broker>),
     /// Run one router: Kafka clients that dial it see the whole cluster at its address
-    Router(Box<RouterArguments>),
+    Router(ServerArguments<Router>),
     /// Run three brokers behind a router in one process for development, by default in a temporary folder that is
     /// removed at the end
-    Dev(ServerArguments),
+    Dev(ServerArguments<Dev>),
     /// Create, list, describe and delete topics
     Topic(TopicArguments),
     /// Show the state of a cluster

@@ -25,8 +25,8 @@ use crate::cluster::block_on;
 use crate::failure::Failure;
 use crate::open_files;
 use crate::output::print;
-use crate::server::{configure, log_settings};
-use crate::settings::Role;
+use crate::server::log_settings;
+use crate::settings::{Dev, Role};
 use crate::stop::StopListener;
 
 const BROKERS: i32 = 3;
@@ -41,11 +41,13 @@ const FILES_OF_A_BROKER: [&str; 2] = ["manifest.0", "manifest.1"];
 ///
 /// # Errors
 /// When the settings are wrong, a part of it cannot start, or one cannot go on.
-pub(crate) fn run(arguments: &ServerArguments) -> Result<(), Failure> {
-    let mut temporary = Some(temporary_folder()?);
-    let mut config = configure(Role::Dev, arguments, temporary.as_ref().map(TempDir::path))?;
+pub(crate) fn run(arguments: &ServerArguments<Dev>) -> Result<(), Failure> {
+    let temporary = temporary_folder()?;
+    let mut defaults = Dev::defaults();
+    temporary.path().clone_into(&mut defaults.data_folder);
+    let mut config = arguments.configure(defaults)?;
     // Another folder was named, in one of the places where settings come from.
-    temporary.take_if(|folder| folder.path() != config.data_folder);
+    let _kept = (temporary.path() == config.data_folder).then_some(temporary);
     refuse_folder_of_a_broker(&config.data_folder)?;
     block_on(async {
         let mut stop = StopListener::new(arguments.until_stdin_closes)?;

@@ -6,24 +6,20 @@ use keylane_router::config::RouterConfig;
 use serde_json::json;
 
 use crate::admin::{Admin, Node};
-use crate::arguments::{RouterArguments, flag_of};
+use crate::arguments::ServerArguments;
 use crate::cluster::block_on;
 use crate::failure::Failure;
 use crate::open_files;
 use crate::output::print;
+use crate::settings::{self, Role};
 use crate::stop::StopListener;
 
 /// Runs a router until it is told to stop.
 ///
 /// # Errors
 /// When the settings are wrong or the router cannot start.
-pub(crate) fn run(arguments: &RouterArguments) -> Result<(), Failure> {
-    let mut config = arguments.config();
-    if let Err(invalid) = config.validate() {
-        let faults = invalid.faults.into_iter();
-        let faults = faults.map(|fault| format!("{}: {}", flag_of(fault.field), fault.text));
-        return Err(Failure::faults(faults.collect()));
-    }
+pub(crate) fn run(arguments: &ServerArguments<settings::Router>) -> Result<(), Failure> {
+    let mut config = arguments.configure(settings::Router::defaults())?;
     block_on(async {
         let mut stop = StopListener::new(arguments.until_stdin_closes)?;
         open_files::raise_limit(&mut config.clients.connections_max);

@@ -5,7 +5,6 @@ use keylane_broker::Broker;
 use keylane_broker::config::BrokerConfig;
 use keylane_broker::topic_settings::Durability;
 use serde_json::json;
-use std::path::Path;
 
 use crate::admin::{Admin, Node};
 use crate::arguments::ServerArguments;
@@ -14,15 +13,15 @@ use crate::failure::Failure;
 use crate::open_files;
 use crate::output::print;
 use crate::quantity::{show_duration, show_size};
-use crate::settings::{Given, Role, broker_config};
+use crate::settings::{self, Role};
 use crate::stop::StopListener;
 
 /// Runs a broker until it is told to stop.
 ///
 /// # Errors
 /// When the settings are wrong, the broker cannot start, or it cannot go on.
-pub(crate) fn run(arguments: &ServerArguments) -> Result<(), Failure> {
-    let mut config = configure(Role::Broker, arguments, None)?;
+pub(crate) fn run(arguments: &ServerArguments<settings::Broker>) -> Result<(), Failure> {
+    let mut config = arguments.configure(settings::Broker::defaults())?;
     block_on(async {
         let mut stop = StopListener::new(arguments.until_stdin_closes)?;
         open_files::raise_limit(&mut config.clients.connections_max);
@@ -32,35 +31,6 @@ pub(crate) fn run(arguments: &ServerArguments) -> Result<(), Failure> {
         announce(&config, &broker, &admin)?;
         serve(broker, &mut stop).await
     })
-}
-
-/// Reads the settings of a server.
-///
-/// # Errors
-/// All of their faults.
-pub(crate) fn configure(
-    role: Role,
-    arguments: &ServerArguments,
-    temporary_folder: Option<&Path>,
-) -> Result<BrokerConfig, Failure> {
-    let file = match &arguments.config {
-        Some(path) => {
-            let text = std::fs::read_to_string(path).map_err(|error| {
-                Failure::usage(format!("--config {}: {error}", path.display())).hint(
-                    "give a TOML file with settings named like the flags, or leave --config out",
-                )
-            })?;
-            Some((path.clone(), text))
-        }
-        None => None,
-    };
-    let given = Given {
-        flags: &arguments.settings,
-        environment: &|name| std::env::var_os(name),
-        file,
-        temporary_folder,
-    };
-    broker_config(role, &given).map_err(Failure::faults)
 }
 
 /// Starts the broker, which may have to wait for others of its cluster; ends the

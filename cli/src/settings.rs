@@ -1,60 +1,100 @@
-//! The settings of `broker` and `dev`: each comes from a flag, else from the environment, else from a TOML file,
-//! else it has its default. All that is wrong with them is found and told together.
+//! The settings of `broker`, `dev` and `router`: each comes from a flag, else from the environment, else from a TOML
+//! file, else it has its default. All that is wrong with them is found and told together.
 //!
-//! Every setting is drawn once, in `settings/table.rs`; flag, variable and file key follow from its name. Pure: the
-//! environment and the file's text come in as arguments.
+//! Every setting is drawn once, in `settings/{broker,router,shared}.rs`; flag, variable and file key follow from its
+//! name. Pure: the environment and the file's text come in as arguments.
 
+mod broker;
 mod layers;
-mod table;
+mod router;
+mod shared;
 mod values;
 
 use clap::{Arg, ArgMatches, Command, FromArgMatches};
-use keylane_broker::config::BrokerConfig;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::marker::PhantomData;
+use std::path::PathBuf;
 
+pub(crate) use self::broker::{Broker, Dev};
 use self::layers::Layers;
-use self::table::SETTINGS;
+pub(crate) use self::router::Router;
+use self::shared::{ServerConfig, name_of_field, with_setting_names};
+use self::values::AnyValue;
 
 /// The text that `--help` prints above the settings.
 const HEADING: &str = "Settings (flag, else environment variable, else key of the --config file)";
 
+/// What a value is called that is true or false; its flag alone means `true`.
+const BOOL: &str = "BOOL";
+
+/// A command that runs servers: decides which settings there are, and the defaults.
+pub(crate) trait Role {
+    /// What the settings fill.
+    type Config: ServerConfig;
+
+    /// Returns the settings there are, in the order of `--help`.
+    fn settings() -> Vec<Setting<Self::Config>>;
+
+    /// Returns the configuration when nothing is given, which may lack something.
+    fn defaults() -> Self::Config;
+}
+
 /// One setting of a server.
 #[derive(Debug)]
-struct Setting {
+pub(crate) struct Setting<C> {
     /// The flag without dashes, and the file's key.
     name: &'static str,
     value_name: &'static str,
     help: &'static str,
-    /// Whether the flag alone means `true`.
-    is_switch: bool,
-    apply: fn(&mut BrokerConfig, &str) -> Result<(), String>,
-    /// The value in a configuration, for the default in the help text.
-    show: fn(&BrokerConfig) -> String,
+    /// Its place in a configuration.
+    value: fn(&mut C) -> AnyValue<'_>,
 }
 
-impl Setting {
-    fn variable(&self) -> String {
-        format!(
-            "KEYLANE_{}",
-            self.name.to_ascii_uppercase().replace('-', "_")
-        )
+/// Returns the environment variable of a setting.
+fn variable(name: &str) -> String {
+    format!("KEYLANE_{}", name.to_ascii_uppercase().replace('-', "_"))
+}
+
+impl<C> Setting<C> {
+    fn flag(&self, defaults: &mut C) -> Arg {
+        let default = match (self.value)(defaults).show().as_str() {
+            "" => String::new(),
+            default => format!("default: {default}; "),
+        };
+        let help = format!("{} [{default}env: {}]", self.help, variable(self.name));
+        let flag = Arg::new(self.name)
+            .long(self.name)
+            .value_name(self.value_name)
+            .help(help)
+            .help_heading(HEADING);
+        if self.value_name == BOOL {
+            flag.num_args(0..=1)
+                .require_equals(true)
+                .default_missing_value("true")
+        } else {
+            flag.allow_hyphen_values(true)
+        }
     }
 }
 
-/// Settings given as flags, not yet looked at.
-#[derive(Debug, Default)]
-pub(crate) struct SettingFlags(BTreeMap<&'static str, String>);
+/// Settings of a role given as flags, not yet looked at.
+#[derive(Debug)]
+pub(crate) struct SettingFlags<R> {
+    texts: BTreeMap<&'static str, String>,
+    role: PhantomData<R>,
+}
 
-impl FromArgMatches for SettingFlags {
+impl<R: Role> FromArgMatches for SettingFlags<R> {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let given = SETTINGS.iter().filter_map(|setting| {
-            // Not every role has every setting.
-            let value = matches.try_get_one::<String>(setting.name).ok()??;
-            Some((setting.name, value.clone()))
+        let given = R::settings().into_iter().filter_map(|setting| {
+            let text = matches.get_one::<String>(setting.name)?;
+            Some((setting.name, text.clone()))
         });
-        Ok(Self(given.collect()))
+        Ok(Self {
+            texts: given.collect(),
+            role: PhantomData,
+        })
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
@@ -63,31 +103,11 @@ impl FromArgMatches for SettingFlags {
     }
 }
 
-impl clap::Args for SettingFlags {
+impl<R: Role> clap::Args for SettingFlags<R> {
     fn augment_args(command: Command) -> Command {
-        let dev = command.get_name() == "dev";
-        let role = if dev { Role::Dev } else { Role::Broker };
-        let defaults = role.defaults();
-        role.settings().fold(command, |command, setting| {
-            let default = (setting.show)(&defaults);
-            let default = match default.as_str() {
-                "" => String::new(),
-                default => format!("default: {default}; "),
-            };
-            let help = format!("{} [{default}env: {}]", setting.help, setting.variable());
-            let flag = Arg::new(setting.name)
-                .long(setting.name)
-                .value_name(setting.value_name)
-                .help(help)
-                .help_heading(HEADING);
-            command.arg(if setting.is_switch {
-                flag.num_args(0..=1)
-                    .require_equals(true)
-                    .default_missing_value("true")
-            } else {
-                flag.allow_hyphen_values(true)
-            })
-        })
+        let mut defaults = R::defaults();
+        let settings = R::settings().into_iter();
+        command.args(settings.map(|setting| setting.flag(&mut defaults)))
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -95,90 +115,56 @@ impl clap::Args for SettingFlags {
     }
 }
 
-/// What `dev` decides by itself: it runs several brokers, which only need to find one another.
-const NOT_OF_DEV: [&str; 5] = ["id", "internal-listen", "voters", "bootstrap", "session"];
-
-/// What the settings are for; decides which there are, and the defaults.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Role {
-    /// `keylane broker`.
-    Broker,
-    /// `keylane dev`.
-    Dev,
-}
-
-impl Role {
-    /// Returns the settings there are, in the order of `--help`.
-    fn settings(self) -> impl Iterator<Item = &'static Setting> {
-        let is_given = move |setting: &&Setting| match self {
-            Self::Broker => true,
-            Self::Dev => !NOT_OF_DEV.contains(&setting.name),
-        };
-        SETTINGS.iter().filter(is_given)
-    }
-
-    /// Returns the configuration when nothing is given. The data folder is empty: a broker must be given one, and
-    /// `dev` makes a temporary one.
-    fn defaults(self) -> BrokerConfig {
-        let mut config = BrokerConfig::new("");
-        if self == Self::Dev {
-            config.auto_create_topics = true;
-            config.default_partitions = 6;
-            // Everything runs in one process.
-            config.runtimes = 1;
-        }
-        config
-    }
-}
-
 /// Where settings come from.
-pub(crate) struct Given<'a> {
+pub(crate) struct Given<'a, R> {
     /// The command line.
-    pub(crate) flags: &'a SettingFlags,
+    pub(crate) flags: &'a SettingFlags<R>,
     /// Reads an environment variable.
     pub(crate) environment: &'a dyn Fn(&str) -> Option<OsString>,
     /// The `--config` file and its text.
     pub(crate) file: Option<(PathBuf, String)>,
-    /// A folder for `dev` when none is given.
-    pub(crate) temporary_folder: Option<&'a Path>,
 }
 
-/// Returns the configuration, or all its faults.
-pub(crate) fn broker_config(role: Role, given: &Given<'_>) -> Result<BrokerConfig, Vec<String>> {
-    let mut layers = Layers::gather(role, given);
-    let mut config = role.defaults();
-    if let Some(folder) = given.temporary_folder {
-        folder.clone_into(&mut config.data_folder);
-    }
-    let mut unread = Vec::new();
-    for setting in role.settings() {
-        if let Some(value) = layers.values.get(setting.name)
-            && let Err(reason) = (setting.apply)(&mut config, &value.text)
-        {
-            layers.faults.push(format!("{value}: {reason}"));
-            unread.push(setting.name);
-        }
-    }
-    let checked = config.validate();
-    for fault in checked.err().map_or(Vec::new(), |invalid| invalid.faults) {
-        let name = table::name_of_field(fault.field);
-        // What could not be read still has its default, which must not be blamed.
-        if unread.contains(&name.as_str()) {
-            continue;
-        }
-        let text = table::with_setting_names(&fault.text);
-        layers.faults.push(match layers.values.get(name.as_str()) {
-            Some(value) => format!("{value}: {text}"),
-            None if name == "data" => {
-                "--data is missing: name the folder that keeps topics and records; it is created if need be".to_owned()
+impl<R: Role> Given<'_, R> {
+    /// Returns the configuration that these settings make of the defaults, or all its faults.
+    pub(crate) fn fill(&self, mut config: R::Config) -> Result<R::Config, Vec<String>> {
+        let settings = R::settings();
+        let names: Vec<_> = settings.iter().map(|setting| setting.name).collect();
+        let mut layers = Layers::gather(&names, self);
+        let mut unread = Vec::new();
+        for setting in &settings {
+            if let Some(given) = layers.values.get(setting.name)
+                && let Err(reason) = (setting.value)(&mut config).read(&given.text)
+            {
+                layers.faults.push(format!("{given}: {reason}"));
+                unread.push(setting.name);
             }
-            None => format!("--{name}: {text}"),
-        });
-    }
-    if layers.faults.is_empty() {
-        Ok(config)
-    } else {
-        Err(layers.faults)
+        }
+        let checked = config.validate();
+        for fault in checked.err().map_or(Vec::new(), |invalid| invalid.faults) {
+            let name = name_of_field(fault.field, &names);
+            // What could not be read still has its default, which must not be blamed.
+            if unread.contains(&name.as_str()) {
+                continue;
+            }
+            let text = with_setting_names(&fault.text, &names);
+            let setting = settings.iter().find(|setting| setting.name == name);
+            let has_value =
+                setting.is_none_or(|setting| !(setting.value)(&mut config).show().is_empty());
+            layers.faults.push(match layers.values.get(name.as_str()) {
+                Some(given) => format!("{given}: {text}"),
+                None if has_value => format!("--{name}: {text}"),
+                None => format!(
+                    "--{name} is missing: {text} (or set {}, or {name} in the --config file)",
+                    variable(&name)
+                ),
+            });
+        }
+        if layers.faults.is_empty() {
+            Ok(config)
+        } else {
+            Err(layers.faults)
+        }
     }
 }
 

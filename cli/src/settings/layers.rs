@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::{Given, Role, Setting};
+use super::{Given, variable};
 use crate::nearest::nearest;
 
 /// The text of a setting, as it was given.
@@ -12,7 +12,7 @@ use crate::nearest::nearest;
 pub(super) struct Value {
     pub(super) text: String,
     origin: Origin,
-    setting: &'static Setting,
+    name: &'static str,
 }
 
 #[derive(Debug)]
@@ -24,15 +24,11 @@ enum Origin {
 
 impl fmt::Display for Value {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            text,
-            origin,
-            setting,
-        } = self;
+        let Self { text, origin, name } = self;
         match origin {
-            Origin::Flag => write!(out, "--{} {text}", setting.name),
-            Origin::Environment => write!(out, "{}={text}", setting.variable()),
-            Origin::File(path) => write!(out, "{}: {} = {text}", path.display(), setting.name),
+            Origin::Flag => write!(out, "--{name} {text}"),
+            Origin::Environment => write!(out, "{}={text}", variable(name)),
+            Origin::File(path) => write!(out, "{}: {name} = {text}", path.display()),
         }
     }
 }
@@ -45,39 +41,36 @@ pub(super) struct Layers {
 
 impl Layers {
     /// Looks at every layer; the first that has a setting wins, but faults of all layers are kept.
-    pub(super) fn gather(role: Role, given: &Given<'_>) -> Self {
+    pub(super) fn gather<R>(names: &[&'static str], given: &Given<'_, R>) -> Self {
         let mut layers = Self {
             values: BTreeMap::new(),
             faults: Vec::new(),
         };
-        for setting in role.settings() {
-            if let Some(text) = given.flags.0.get(setting.name) {
-                layers.add(setting, text.clone(), Origin::Flag);
+        for &name in names {
+            if let Some(text) = given.flags.texts.get(name) {
+                layers.add(name, text.clone(), Origin::Flag);
             }
-            let variable = setting.variable();
+            let variable = variable(name);
             match (given.environment)(&variable).map(std::ffi::OsString::into_string) {
                 None => {}
-                Some(Ok(text)) => layers.add(setting, text, Origin::Environment),
+                Some(Ok(text)) => layers.add(name, text, Origin::Environment),
                 Some(Err(_)) => {
                     layers.faults.push(format!("{variable}: is not UTF-8 text"));
                 }
             }
         }
         if let Some((path, text)) = &given.file {
-            layers.add_file(role, path, text);
+            layers.add_file(names, path, text);
         }
         layers
     }
 
-    fn add(&mut self, setting: &'static Setting, text: String, origin: Origin) {
-        self.values.entry(setting.name).or_insert(Value {
-            text,
-            origin,
-            setting,
-        });
+    fn add(&mut self, name: &'static str, text: String, origin: Origin) {
+        let value = Value { text, origin, name };
+        self.values.entry(name).or_insert(value);
     }
 
-    fn add_file(&mut self, role: Role, path: &Path, text: &str) {
+    fn add_file(&mut self, names: &[&'static str], path: &Path, text: &str) {
         let file = path.display();
         let table = match text.parse::<toml::Table>() {
             Ok(table) => table,
@@ -90,9 +83,8 @@ impl Layers {
             }
         };
         for (key, value) in table {
-            let Some(setting) = role.settings().find(|setting| setting.name == key) else {
-                let names = role.settings().map(|setting| setting.name);
-                let near = nearest(&key.replace('_', "-"), names);
+            let Some(name) = names.iter().find(|name| **name == key) else {
+                let near = nearest(&key.replace('_', "-"), names.iter().copied());
                 let near = near.map_or("see --help for the names".to_owned(), |near| {
                     format!("did you mean {near}?")
                 });
@@ -112,7 +104,7 @@ impl Layers {
                     continue;
                 }
             };
-            self.add(setting, text, Origin::File(path.to_owned()));
+            self.add(name, text, Origin::File(path.to_owned()));
         }
     }
 }

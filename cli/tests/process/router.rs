@@ -28,7 +28,10 @@ fn the_commands_work_through_a_router_as_with_a_broker() {
 
 #[test]
 fn wrong_use_of_a_router_is_told_in_words() {
-    run(["router"]).expect_failure(2, &["--brokers"]);
+    run(["router"]).expect_failure(
+        2,
+        &["--brokers is missing", "KEYLANE_BROKERS", "--config file"],
+    );
     run(["router", "--brokers", "nowhere"]).expect_failure(2, &["HOST:PORT"]);
     let wrong = [
         "--listen",
@@ -46,4 +49,37 @@ fn wrong_use_of_a_router_is_told_in_words() {
             "--idle-timeout",
         ],
     );
+}
+
+#[test]
+fn a_router_is_configured_by_a_file_that_flags_and_the_environment_overrule() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let broker = Server::broker(&folder.path().join("data"), &[]);
+    let internal = broker.ready["internal"].as_str().expect("an address");
+    let file = folder.path().join("router.toml");
+    let text = format!(
+        "brokers = \"{internal}\"\nlisten = \"0.0.0.0:9092\"\nadvertise = \"file:1\"\nadmin-listen = \"off\"\n"
+    );
+    std::fs::write(&file, text).expect("a file");
+    let mut command = keylane();
+    command.env("KEYLANE_ADVERTISE", "environment:2");
+    command.env("KEYLANE_LISTEN", "0.0.0.0:9093");
+    command.args(["router", "--listen", "127.0.0.1:0", "--config"]);
+    let router = Server::start(command.arg(&file));
+    assert_eq!(router.ready["advertise"], "environment:2");
+    assert!(router.ready["admin"].is_null(), "{}", router.ready);
+    router.stop();
+}
+
+#[test]
+fn the_help_of_a_router_tells_defaults_and_variables() {
+    let help = run(["router", "--help"]).expect_success();
+    for word in [
+        "--config <FILE>",
+        "[default: 127.0.0.1:9092; env: KEYLANE_LISTEN]",
+        "[env: KEYLANE_BROKERS]",
+        "[default: 512MiB; env: KEYLANE_FETCHES_SIZE_MAX]",
+    ] {
+        assert!(help.contains(word), "{help}");
+    }
 }
