@@ -32,7 +32,9 @@ use crate::message::produce::ProduceRequest;
 use crate::message::routed_produce::RoutedProduceRequest;
 use crate::message::{Message, Request};
 use crate::primitive::{DecodeError, Decoder, Encoder};
-use crate::record_batch::fuzzing::{compression, record_batch};
+use crate::record_batch::fuzzing::{compression, record_batch, repair};
+use crate::record_batch::{RecordBatch, RecordBatchHeader};
+use crate::routed::{SplitError, split};
 
 /// Chooses a response in the first byte of a message's input; the other bits are the version.
 pub const RESPONSE: u8 = 0x80;
@@ -79,6 +81,7 @@ pub const TARGETS: &[Target] = &[
     target("produce", exchange::<ProduceRequest>),
     target("record_batch", record_batch),
     target("routed_produce", exchange::<RoutedProduceRequest>),
+    target("routed_split", routed_split),
 ];
 
 const fn target(name: &'static str, run: fn(&[u8])) -> Target {
@@ -200,6 +203,50 @@ pub fn link_inbox(input: &[u8]) {
             }
         }
     }
+}
+
+/// Splits a batch, put right like that of [`record_batch`], over as many partitions as the first four bytes say: if and
+/// only if a reader can read it, into parts that hold as many records as it does.
+pub fn routed_split(input: &[u8]) {
+    // Below this a list of headers, which the splitter only walks, never takes more memory than a reader allows.
+    const LENGTH_MAX: usize = 32 * 1024;
+    let Some((&partition_count, bytes)) = input.split_first_chunk() else {
+        return;
+    };
+    let Some(batch) = repair(bytes).and_then(|batch| RecordBatch::check(batch).ok()) else {
+        return;
+    };
+    let parts = match split(&batch, i32::from_be_bytes(partition_count)) {
+        Ok(parts) => parts,
+        Err(SplitError::Malformed { .. } | SplitError::TrailingBytes { .. }) => {
+            let mut records = batch.records(0).expect("an uncompressed batch");
+            let is_read = records.all(|record| record.is_ok());
+            assert!(!is_read, "a reader takes what is not split");
+            return;
+        }
+        Err(_) => return,
+    };
+    let mut record_count = 0;
+    for part in &parts {
+        assert!(part.batch.len() <= batch.bytes().len());
+        let part = RecordBatch::check(part.batch.clone()).expect("a part is a batch");
+        assert_eq!(named(part.header()), named(batch.header()));
+        record_count += part.header().record_count;
+        let mut records = part.records(0).expect("an uncompressed batch");
+        assert!(records.all(|record| record.is_ok()) || input.len() > LENGTH_MAX);
+    }
+    assert_eq!(record_count, batch.header().record_count);
+}
+
+/// Returns what the parts of a batch share with it.
+fn named(header: &RecordBatchHeader) -> (i16, i64, i64, i16, i32) {
+    (
+        header.attributes,
+        header.base_timestamp,
+        header.producer_id.0,
+        header.producer_epoch.0,
+        header.base_sequence.0,
+    )
 }
 
 fn request(frame: Bytes) -> Result<(), DecodeError> {

@@ -16,7 +16,7 @@ mod builder;
 pub mod fuzzing;
 mod header;
 mod records;
-mod varint;
+pub(crate) mod varint;
 
 #[cfg(test)]
 mod tests;
@@ -248,7 +248,7 @@ pub fn stamp_log_append_time(batch: &mut [u8], timestamp: i64) {
 }
 
 /// Stores the checksum of a batch that is otherwise complete.
-fn seal(batch: &mut [u8]) {
+pub(crate) fn seal(batch: &mut [u8]) {
     let crc = checksum(batch);
     batch[CRC_COVERS_FROM - 4..CRC_COVERS_FROM].copy_from_slice(&crc.to_be_bytes());
 }

@@ -5,6 +5,10 @@
 //! has more partitions by then. The rules by which brokers tell a batch from its repetition stand in
 //! `docs/routed-idempotence.md`.
 
+mod split;
+
+pub use split::{SplitBatch, SplitError, split};
+
 use crate::identifiers::{PartitionIndex, ProducerId};
 use crate::offset::Sequence;
 use crate::partitioner::partition_for_key;

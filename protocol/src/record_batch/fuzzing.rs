@@ -34,7 +34,8 @@ pub fn record_batch(input: &[u8]) {
     }
 }
 
-fn repair(input: &[u8]) -> Option<Bytes> {
+/// Returns the bytes as a batch whose length, magic and checksum are right.
+pub(crate) fn repair(input: &[u8]) -> Option<Bytes> {
     if input.len() < HEADER_BYTES {
         return None;
     }
