@@ -7,6 +7,7 @@
 pub mod counters;
 pub mod producer_state;
 pub mod read;
+pub mod routed_state;
 pub mod tail;
 #[cfg(test)]
 pub(crate) mod tests;
