@@ -25,7 +25,7 @@ use crate::log::recovery::seal;
 use crate::log::writer::WriterHandle;
 use crate::log::{Log, RollSettings, TopicPartition};
 use crate::partition::SegmentSeal;
-use crate::partition::producer_state::Producers;
+use crate::partition::producers::PartitionProducers;
 use crate::partitions::{PartitionMaker, RecoverError, RecoveredLog, RecoveredLogs};
 use crate::readers::Readers;
 use crate::server::shard_of;
@@ -312,7 +312,7 @@ impl HostingThread {
     ) -> Result<(), HostingError> {
         let recovered = self.recovered.remove(&id).unwrap_or_else(|| RecoveredLog {
             log: Log::empty(Offset(0)),
-            producers: Producers::new(self.maker.producer_limits),
+            producers: PartitionProducers::new(self.maker.producer_limits),
         });
         let found = recovered.log.last_leader_epoch();
         if let Some(granted) = leader_epoch.filter(|&granted| granted < found) {
@@ -400,13 +400,14 @@ mod tests {
     use crate::disk::simulated::{Fault, SimulatedDisk};
     use crate::disk::{Disk, OpenMode};
     use crate::entropy::IdSource;
+    use crate::partition::routed_state::Routing;
     use crate::partition::tests::{ID, batch, partition};
 
     /// Returns the end of a partition's active segment, whose file holds its batch.
     fn ended(disk: &SimulatedDisk, folder: &DataFolder) -> SegmentSeal {
         let mut partition = partition(ID, 1 << 30);
         let batch = batch(None, 1);
-        partition.append(&batch, 1).expect("room");
+        partition.append(&batch, Routing::NONE, 1).expect("room");
         let layout = folder.layout();
         for path in [layout.topic(ID.topic_id), layout.partition(ID)] {
             disk.create_folder(&path).expect("a new folder");

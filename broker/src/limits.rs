@@ -129,9 +129,11 @@ pub struct Limits {
     pub partitions_max: usize,
     /// The most bytes of recent record batches that each shard keeps in memory for readers at the tail.
     pub tail_bytes_per_shard: usize,
-    /// The most producers that each partition remembers.
+    /// The most producers that each partition remembers, of plain and of routed ones each. A routed one makes room for
+    /// another only when it has expired, or when it is found at a start with a lower bound.
     pub producers_per_partition_max: usize,
-    /// A producer that has not written to a partition for so long is forgotten there.
+    /// A producer that has not written to a partition for so long is forgotten there. Routed producers need at least a day:
+    /// with less, none is given an id.
     pub producer_expiry: Duration,
 }
 
@@ -151,6 +153,10 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// The shortest `producer_expiry` with which ids of routed producers are given: what is older than a day does not
+    /// arrive.
+    pub(crate) const ROUTED_EXPIRY_MIN: Duration = Duration::from_secs(24 * 60 * 60);
+
     /// When a partition remembers as many producers as it may, one silent for so long makes room for a new one. Longer
     /// than any client retries, so that making room never lets a retry be written twice.
     pub(crate) const PRODUCER_IDLE_MIN: Duration = Duration::from_secs(600);

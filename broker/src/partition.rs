@@ -2,10 +2,11 @@
 //!
 //! The partition assigns offset and leader epoch and updates its producers when a batch is accepted; the log says where
 //! the bytes go and the writer puts them there. Consumers see what lies below the high watermark, which with a single
-//! replica is the durable end. Read [`read`], [`producer_state`], [`waiting`] and [`tail`] next.
+//! replica is the durable end. Read [`read`], [`producers`], [`waiting`] and [`tail`] next.
 
 pub mod counters;
 pub mod producer_state;
+pub mod producers;
 pub mod read;
 pub mod routed_state;
 pub mod tail;
@@ -17,12 +18,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use keylane_protocol::identifiers::ProducerId;
 use keylane_protocol::offset::{LeaderEpoch, Offset};
-use keylane_protocol::record_batch::{PREFIX_BYTES, RecordBatch, RecordBatchHeader};
+use keylane_protocol::record_batch::{PREFIX_BYTES, RecordBatch};
 
 use self::counters::PartitionCounters;
-use self::producer_state::{Judgement, Producers, Refusal, RememberedBatch, SequencedBatch};
+use self::producers::{Judgement, NumberedBatch, PartitionProducers, Refusal};
+use self::routed_state::{Original, Routing};
 use self::tail::TailBatch;
 use crate::log::epochs::EpochHistory;
 use crate::log::segment::Segment;
@@ -74,7 +75,7 @@ pub enum Outcome {
     /// It was appended.
     Accepted(Box<Accepted>),
     /// It was appended before; acknowledged when that was.
-    Duplicate(RememberedBatch),
+    Duplicate(Original),
 }
 
 /// A segment whose index can be written beside it: all of it is durable.
@@ -122,7 +123,7 @@ struct Underway {
 pub struct Partition {
     setup: PartitionSetup,
     log: Log,
-    producers: Producers,
+    producers: PartitionProducers,
     high_watermark: Offset,
     underway: VecDeque<Underway>,
     /// The greatest timestamp below the high watermark; `i64::MIN` without one.
@@ -137,8 +138,9 @@ impl Partition {
 
     /// Returns a partition over a log that was recovered, all of which is durable.
     #[must_use]
-    pub fn new(setup: PartitionSetup, log: Log, producers: Producers) -> Self {
+    pub fn new(setup: PartitionSetup, log: Log, mut producers: PartitionProducers) -> Self {
         setup.counters.begin(&log, setup.leader_epoch);
+        producers.on_durable(log.end_offset());
         let max_timestamp = log
             .locate_max_timestamp()
             .map_or(i64::MIN, |(timestamp, _)| timestamp);
@@ -199,11 +201,16 @@ impl Partition {
     ///
     /// # Errors
     /// When this broker does not lead, its producer's numbers forbid it, or there is no room; nothing has changed then.
-    pub fn append(&mut self, batch: &RecordBatch, now_ms: u64) -> Result<Outcome, AppendError> {
+    pub fn append(
+        &mut self,
+        batch: &RecordBatch,
+        routing: Routing,
+        now_ms: u64,
+    ) -> Result<Outcome, AppendError> {
         let leader_epoch = self.setup.leader_epoch.ok_or(AppendError::NotLeader)?;
-        let sequenced = sequenced(batch.header());
-        if let Some(sequenced) = &sequenced {
-            match self.producers.judge(sequenced, now_ms) {
+        let numbered = NumberedBatch::of(batch.header(), routing);
+        if let Some(numbered) = &numbered {
+            match self.producers.judge(numbered, now_ms) {
                 Judgement::Append => {}
                 Judgement::Duplicate(original) => return Ok(Outcome::Duplicate(original)),
                 Judgement::Refused(refusal) => {
@@ -220,9 +227,9 @@ impl Partition {
             .take(size_bytes)
             .map_err(|_| AppendError::NoSpace)?;
         let accepted = self.place(batch, leader_epoch, size_bytes, now_ms);
-        if let Some(sequenced) = &sequenced {
+        if let Some(numbered) = &numbered {
             let base_offset = accepted.base_offset;
-            self.producers.remember(sequenced, base_offset, now_ms);
+            self.producers.remember(numbered, base_offset, now_ms);
         }
         Ok(Outcome::Accepted(Box::new(accepted)))
     }
@@ -299,6 +306,7 @@ impl Partition {
             bytes += batch.size_bytes;
             self.max_timestamp = self.max_timestamp.max(batch.max_timestamp);
         }
+        self.producers.on_durable(end);
         self.high_watermark = self.high_watermark.max(end);
         self.setup.counters.reach(self.high_watermark);
         let sealed = self
@@ -331,14 +339,4 @@ impl Partition {
         }
         seals
     }
-}
-
-/// Returns the numbers of a batch whose producer numbers its batches.
-pub(crate) fn sequenced(header: &RecordBatchHeader) -> Option<SequencedBatch> {
-    (header.producer_id != ProducerId::NONE).then_some(SequencedBatch {
-        producer_id: header.producer_id,
-        epoch: header.producer_epoch,
-        base_sequence: header.base_sequence,
-        record_count: header.record_count,
-    })
 }

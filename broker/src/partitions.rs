@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use keylane_protocol::identifiers::TopicName;
-use keylane_protocol::offset::LeaderEpoch;
+use keylane_protocol::offset::{LeaderEpoch, Offset};
 use keylane_protocol::record_batch::RecordBatchHeader;
 use tracing::{error, info, warn};
 
@@ -15,8 +15,9 @@ use crate::log::recovery::ProducerReplay;
 use crate::log::space::SpaceBudget;
 use crate::log::{Log, TopicPartition};
 use crate::meters::PartitionTable;
-use crate::partition::producer_state::{ProducerLimits, Producers};
-use crate::partition::{Partition, PartitionSetup, sequenced};
+use crate::partition::producer_state::{InvalidSnapshot, ProducerLimits};
+use crate::partition::producers::PartitionProducers;
+use crate::partition::{Partition, PartitionSetup};
 use crate::server::shard_of;
 use crate::topics::Topic;
 
@@ -33,7 +34,7 @@ pub(crate) struct PartitionMaker {
 #[derive(Debug)]
 pub(crate) struct RecoveredLog {
     pub log: Log,
-    pub producers: Producers,
+    pub producers: PartitionProducers,
 }
 
 /// The logs found on disk, until the image says who leads them.
@@ -112,7 +113,7 @@ impl PartitionMaker {
         id: TopicPartition,
     ) -> Result<RecoveredLog, RecoverError> {
         let mut replay = Replay {
-            producers: Producers::new(self.producer_limits),
+            producers: PartitionProducers::new(self.producer_limits),
             limits: self.producer_limits,
         };
         let topic_name = || topic.to_string();
@@ -149,7 +150,7 @@ impl PartitionMaker {
 
 /// Rebuilds the producers of one partition; all of them count as just used.
 struct Replay {
-    producers: Producers,
+    producers: PartitionProducers,
     limits: ProducerLimits,
 }
 
@@ -157,23 +158,61 @@ struct Replay {
 const START_MS: u64 = 0;
 
 impl ProducerReplay for Replay {
-    fn restore(&mut self, snapshot: &Bytes) -> bool {
-        match Producers::decode(snapshot, self.limits, START_MS) {
-            Ok(producers) => {
+    fn restore(&mut self, snapshot: &Bytes, end: Offset) -> bool {
+        let error = match PartitionProducers::decode(snapshot, self.limits, START_MS) {
+            Ok(producers) if producers.end_offset() <= end => {
                 self.producers = producers;
-                true
+                return true;
             }
-            Err(error) => {
-                warn!(%error, "the log is read instead");
-                false
-            }
-        }
+            Ok(_) => InvalidSnapshot {
+                reason: "it names batches beyond the end of its segment",
+            },
+            Err(error) => error,
+        };
+        warn!(%error, "the log is read instead");
+        false
     }
 
     fn on_batch(&mut self, header: &RecordBatchHeader) {
-        if let Some(sequenced) = sequenced(header) {
-            self.producers
-                .remember(&sequenced, header.base_offset, START_MS);
+        self.producers.recover(header, START_MS);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use keylane_protocol::record_batch::stamp;
+    use keylane_protocol::routed::PRODUCER_ID_MIN;
+
+    use super::*;
+    use crate::partition::tests::batch;
+
+    const LIMITS: ProducerLimits = ProducerLimits {
+        producers_max: 10,
+        expiry_ms: 1,
+        idle_ms_min: 1,
+    };
+
+    fn replay() -> Replay {
+        Replay {
+            producers: PartitionProducers::new(LIMITS),
+            limits: LIMITS,
+        }
+    }
+
+    #[test]
+    fn a_snapshot_that_reaches_beyond_its_segment_is_thrown_away() {
+        for id in [7, PRODUCER_ID_MIN.0] {
+            let mut bytes = batch(Some((id, 0)), 2).into_bytes().to_vec();
+            stamp(&mut bytes, Offset(10), LeaderEpoch(1));
+            let header = RecordBatchHeader::read(&bytes).expect("a header");
+            let mut ahead = replay();
+            ahead.on_batch(&header);
+            let snapshot = Bytes::from(ahead.producers.encode());
+            let mut restored = replay();
+            assert!(!restored.restore(&snapshot, Offset(11)));
+            assert_eq!(restored.producers.end_offset(), Offset(0));
+            assert!(restored.restore(&snapshot, Offset(12)));
+            assert_eq!(restored.producers.end_offset(), Offset(12));
         }
     }
 }

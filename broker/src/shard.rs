@@ -29,6 +29,7 @@ use crate::log::writer::Append;
 use crate::log::{RollSettings, TopicPartition};
 use crate::meters::Meters;
 use crate::partition::read::ReadError;
+use crate::partition::routed_state::Routing;
 use crate::partition::tail::{ReadLimit, Tail, TailBatch};
 use crate::partition::waiting::{ConnectionId, PendingAcks, Watches};
 use crate::partition::{Accepted, AppendError, Outcome, Partition, SegmentSeal};
@@ -145,7 +146,12 @@ impl Shard {
         let mut outcomes = Vec::with_capacity(request.parts.len());
         let mut missing = 0;
         for (part, (partition, batch)) in request.parts.iter().enumerate() {
-            let outcome = self.append_part(*partition, batch, arrival, appends);
+            let arriving = Arriving {
+                partition: *partition,
+                batch,
+                routing: Routing::NONE,
+            };
+            let outcome = self.append_part(arriving, arrival, appends);
             outcomes.push(outcome.map(|(appended, _)| appended));
             let Ok((_, end)) = outcome else { continue };
             let Some(owned) = self.partitions.get_mut(partition) else {
@@ -182,12 +188,18 @@ impl Shard {
                 partition,
                 leader_epoch,
                 batch,
+                routing,
                 receipt,
             } = part;
+            let arriving = Arriving {
+                partition,
+                batch: &batch,
+                routing,
+            };
             let appended = self
                 .check_epoch(partition, leader_epoch)
                 .inspect_err(|error| self.meters.records.refused(error))
-                .and_then(|()| self.append_part(partition, &batch, arrival, appends));
+                .and_then(|()| self.append_part(arriving, arrival, appends));
             let (appended, end) = match appended {
                 Ok(appended) => appended,
                 Err(error) => {
@@ -222,12 +234,11 @@ impl Shard {
     /// Gives a batch its place, and counts what has become of it.
     fn append_part(
         &mut self,
-        id: TopicPartition,
-        batch: &RecordBatch,
+        arriving: Arriving<'_>,
         arrival: Arrival,
         appends: &mut Vec<Append>,
     ) -> Result<(Appended, Offset), AppendError> {
-        let appended = self.place(id, batch, arrival, appends);
+        let appended = self.place(arriving, arrival, appends);
         if let Err(error) = &appended {
             self.meters.records.refused(error);
         }
@@ -236,16 +247,21 @@ impl Shard {
 
     fn place(
         &mut self,
-        id: TopicPartition,
-        batch: &RecordBatch,
+        arriving: Arriving<'_>,
         arrival: Arrival,
         appends: &mut Vec<Append>,
     ) -> Result<(Appended, Offset), AppendError> {
         if self.offline {
             return Err(AppendError::Offline);
         }
+        let Arriving {
+            partition: id,
+            batch,
+            routing,
+        } = arriving;
         let owned = self.partitions.get_mut(&id).ok_or(AppendError::Gone)?;
-        let (base_offset, end_offset) = match owned.partition.append(batch, arrival.now_ms)? {
+        let outcome = owned.partition.append(batch, routing, arrival.now_ms)?;
+        let (base_offset, end_offset) = match outcome {
             Outcome::Duplicate(original) => {
                 self.meters.records.duplicates.increment(1);
                 (original.base_offset, original.end_offset)
@@ -416,6 +432,14 @@ fn wake(woken: Vec<Arc<Notify>>) {
     for connection in woken {
         connection.notify_one();
     }
+}
+
+/// A batch, and where it belongs.
+#[derive(Clone, Copy)]
+struct Arriving<'a> {
+    partition: TopicPartition,
+    batch: &'a RecordBatch,
+    routing: Routing,
 }
 
 /// What all batches of one request share.

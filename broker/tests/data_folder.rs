@@ -26,7 +26,7 @@ const MANIFESTS: [&str; 2] = ["manifest.0", "manifest.1"];
 struct NoProducers;
 
 impl ProducerReplay for NoProducers {
-    fn restore(&mut self, _snapshot: &Bytes) -> bool {
+    fn restore(&mut self, _snapshot: &Bytes, _end: Offset) -> bool {
         true
     }
 

@@ -19,6 +19,8 @@ use keylane_protocol::offset::{BrokerEpoch, ProducerEpoch};
 use keylane_protocol::routed::{DELIVERY_TIMEOUTS_PER_EXPIRY, PRODUCER_ID_MIN};
 use tracing::debug;
 
+use crate::limits::Limits;
+
 /// The ids of one registration of the broker.
 #[derive(Debug, Default)]
 pub(crate) struct ProducerIds {
@@ -87,6 +89,14 @@ pub(crate) fn answer_routed(
         error_message: Some(words.into()),
         ..InitRoutedProducerResponse::default()
     };
+    if expiry < Limits::ROUTED_EXPIRY_MIN {
+        let words = format!(
+            "producers are forgotten {} ms after their last batch (--producer-expiry), and routed ones must be remembered \
+             for a day or longer: only plain producers are served",
+            expiry.as_millis()
+        );
+        return refused(ErrorCode::PolicyViolation, words);
+    }
     let expiry_ms = i64::try_from(expiry.as_millis()).unwrap_or(i64::MAX);
     let timeout_ms_max = expiry_ms / DELIVERY_TIMEOUTS_PER_EXPIRY;
     if !(0..=timeout_ms_max).contains(&request.delivery_timeout_ms) {
@@ -173,6 +183,19 @@ mod tests {
         for too_long in [21_600_001, -1] {
             assert_eq!(asked(too_long).error_code, ErrorCode::InvalidRequest);
         }
+    }
+
+    #[test]
+    fn routed_ids_are_not_given_where_producers_are_forgotten_within_a_day() {
+        let request = InitRoutedProducerRequest {
+            delivery_timeout_ms: 1,
+        };
+        let asked = |expiry| answer_routed(&request, &ids(7), expiry);
+        let refused = asked(Limits::ROUTED_EXPIRY_MIN - Duration::from_millis(1));
+        assert_eq!(refused.error_code, ErrorCode::PolicyViolation);
+        let words = refused.error_message.expect("words");
+        assert!(words.contains("86399999 ms"), "{words}");
+        assert_eq!(asked(Limits::ROUTED_EXPIRY_MIN).error_code, ErrorCode::None);
     }
 
     #[test]

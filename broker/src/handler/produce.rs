@@ -19,13 +19,14 @@ use keylane_protocol::offset::Offset;
 use keylane_protocol::record_batch::RecordBatch;
 use tokio::sync::oneshot;
 
-pub(crate) use self::check::{Fault, check};
+pub(crate) use self::check::{Fault, Way, check};
 use super::words;
 use crate::handler::fetch::not_led_code;
 use crate::log::TopicPartition;
 use crate::meters::now;
 use crate::partition::AppendError;
-use crate::partition::producer_state::Refusal;
+use crate::partition::producers::Refusal;
+use crate::partition::{producer_state, routed_state};
 use crate::server::BrokerState;
 use crate::shard::request::{AppendOutcome, AppendRequest, Appended, ShardRequest};
 use crate::topics::{NotLed, Topic};
@@ -167,7 +168,7 @@ impl<'a> Routes<'a> {
             topic_id: topic.id,
             partition: data.index,
         };
-        let batch = check(data.records, topic, self.version)?;
+        let batch = check(data.records, topic, Way::Plain(self.version))?;
         let shard = self.broker.shard_of(partition);
         let (places, parts) = self.by_shard.entry(shard).or_default();
         places.push(place);
@@ -269,10 +270,28 @@ pub(crate) fn outcome_response(outcome: AppendOutcome) -> PartitionProduceRespon
 
 fn refusal_code(refusal: Refusal) -> ErrorCode {
     match refusal {
+        Refusal::Plain(refusal) => plain_refusal_code(refusal),
+        Refusal::Routed(refusal) => routed_refusal_code(refusal),
+    }
+}
+
+fn plain_refusal_code(refusal: producer_state::Refusal) -> ErrorCode {
+    use producer_state::Refusal;
+    match refusal {
         Refusal::Fenced { .. } => ErrorCode::InvalidProducerEpoch,
         Refusal::OutOfOrder { .. } => ErrorCode::OutOfOrderSequenceNumber,
         Refusal::Unknown { .. } => ErrorCode::UnknownProducerId,
         // Retriable in every client, unlike the codes for quotas.
+        Refusal::TooMany { .. } => ErrorCode::KafkaStorageError,
+    }
+}
+
+fn routed_refusal_code(refusal: routed_state::Refusal) -> ErrorCode {
+    use routed_state::Refusal;
+    match refusal {
+        Refusal::Fenced { .. } => ErrorCode::InvalidProducerEpoch,
+        Refusal::OutOfOrder { .. } => ErrorCode::OutOfOrderSequenceNumber,
+        Refusal::OtherContent { .. } => ErrorCode::DuplicateSequenceNumber,
         Refusal::TooMany { .. } => ErrorCode::KafkaStorageError,
     }
 }

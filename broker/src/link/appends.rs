@@ -23,7 +23,7 @@ use tokio::sync::mpsc::error::TrySendError;
 pub(super) use self::ticket::Settlement;
 use self::ticket::Ticket;
 use super::standing::{Standing, standing};
-use crate::handler::produce::{self, Fault};
+use crate::handler::produce::{self, Fault, Way};
 use crate::limits::LINK_IMAGE_WAIT;
 use crate::server::BrokerState;
 use crate::shard::receipts::Outcomes;
@@ -143,7 +143,11 @@ impl Appends {
             }
         };
         let records = deferred.sub_batch.records.into_bytes();
-        match produce::check(Some(records), &topic, PRODUCE_VERSION) {
+        let way = match ticket.routing {
+            Some(routing) => Way::Routed(routing),
+            None => Way::Plain(PRODUCE_VERSION),
+        };
+        match produce::check(Some(records), &topic, way) {
             Ok(batch) => {
                 self.last_number += 1;
                 self.tickets.insert(self.last_number, ticket);

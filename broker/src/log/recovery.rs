@@ -28,8 +28,9 @@ use walk::{walk_checked, walk_headers};
 
 /// Takes in what the producers of a partition have written, in order.
 pub trait ProducerReplay {
-    /// Starts from a snapshot; tells whether it could be used. If not, nothing may have changed.
-    fn restore(&mut self, snapshot: &Bytes) -> bool;
+    /// Starts from a snapshot of what had been written below `end`; tells whether it could be used. One that knows of
+    /// more must not be: the log would be given offsets that it names. If it could not, nothing may have changed.
+    fn restore(&mut self, snapshot: &Bytes, end: Offset) -> bool;
 
     /// A batch lies in the log.
     fn on_batch(&mut self, header: &RecordBatchHeader);
@@ -120,9 +121,10 @@ fn candidates(disk: &dyn Disk, folder: &Path) -> Result<Vec<Candidate>, DiskErro
 /// Starts the producers from the newest usable snapshot; returns which candidate has it.
 fn restore(candidates: &[Candidate], producers: &mut dyn ProducerReplay) -> Option<usize> {
     candidates.iter().rposition(|candidate| {
-        let proof = candidate.proof.as_ref();
-        proof
-            .is_some_and(|proof| !proof.producers.is_empty() && producers.restore(&proof.producers))
+        candidate.proof.as_ref().is_some_and(|proof| {
+            let end = proof.segment.end_offset();
+            !proof.producers.is_empty() && producers.restore(&proof.producers, end)
+        })
     })
 }
 

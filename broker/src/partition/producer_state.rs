@@ -153,6 +153,14 @@ impl Producers {
         self.by_id.len()
     }
 
+    /// Returns the offset behind the last batch of those who are remembered.
+    #[must_use]
+    pub fn end_offset(&self) -> Offset {
+        let last = self.by_last_append.last_key_value();
+        let last = last.and_then(|(_, id)| self.by_id.get(id));
+        last.map_or(Offset(0), |producer| producer.last().end_offset)
+    }
+
     /// Decides what becomes of a batch; changes nothing but to forget who has expired.
     pub fn judge(&mut self, batch: &SequencedBatch, now_ms: u64) -> Judgement {
         self.expire(now_ms);

@@ -1,9 +1,12 @@
 //! Behaviour of [`Partition`] without any I/O.
 
 use keylane_protocol::compression::Compression;
-use keylane_protocol::identifiers::{PartitionIndex, TopicId};
+use keylane_protocol::identifiers::{PartitionIndex, ProducerId, TopicId};
 use keylane_protocol::offset::{ProducerEpoch, Sequence};
-use keylane_protocol::record_batch::{BatchProducer, NewRecord, RecordBatchBuilder};
+use keylane_protocol::record_batch::{
+    BatchProducer, NewRecord, RecordBatchBuilder, RecordBatchHeader,
+};
+use keylane_protocol::routed::PRODUCER_ID_MIN;
 use proptest::prelude::*;
 
 use super::producer_state::ProducerLimits;
@@ -48,7 +51,11 @@ pub(crate) fn partition(id: TopicPartition, free_bytes: u64) -> Partition {
         space: Arc::new(SpaceBudget::new(0, space)),
         counters: Arc::default(),
     };
-    Partition::new(setup, Log::empty(Offset(0)), Producers::new(LIMITS))
+    Partition::new(
+        setup,
+        Log::empty(Offset(0)),
+        PartitionProducers::new(LIMITS),
+    )
 }
 
 /// Returns a batch of `count` records of a producer; `None` numbers nothing.
@@ -72,7 +79,7 @@ pub(crate) fn batch(producer: Option<(i64, i32)>, count: i64) -> RecordBatch {
 }
 
 fn append(partition: &mut Partition, batch: &RecordBatch) -> Accepted {
-    match partition.append(batch, 1) {
+    match partition.append(batch, Routing::NONE, 1) {
         Ok(Outcome::Accepted(accepted)) => *accepted,
         other => panic!("{other:?}"),
     }
@@ -144,10 +151,11 @@ fn without_room_nothing_is_assigned() {
     let mut partition = partition(ID, 300);
     append(&mut partition, &batch(Some((1, 0)), 1));
     let big = batch(Some((1, 1)), 50);
-    assert_eq!(partition.append(&big, 1).err(), Some(AppendError::NoSpace));
+    let refused = partition.append(&big, Routing::NONE, 1);
+    assert_eq!(refused.err(), Some(AppendError::NoSpace));
     assert_eq!(partition.log().end_offset(), Offset(1));
     // The sequence is still free, so the same batch is neither a duplicate nor a gap.
-    let next = partition.append(&batch(Some((1, 1)), 1), 1);
+    let next = partition.append(&batch(Some((1, 1)), 1), Routing::NONE, 1);
     assert!(matches!(next, Ok(Outcome::Accepted(_))), "{next:?}");
 }
 
@@ -207,20 +215,48 @@ fn only_the_current_leader_epoch_is_served() {
     assert_eq!(read(4), Some(ReadError::UnknownLeaderEpoch));
 }
 
+#[test]
+fn a_segment_is_sealed_with_the_routed_producers_of_its_end_and_goes_on_from_them() {
+    let mut live = partition(ID, 1 << 30);
+    let mut number = 0;
+    let numbered = |number| batch(Some((PRODUCER_ID_MIN.0, number)), 1);
+    let routing = |previous| Routing {
+        floor: Sequence(0),
+        previous: Sequence(previous),
+    };
+    while live.closed.is_empty() {
+        let appended = live.append(&numbered(number), routing(number - 1), 1);
+        assert!(matches!(appended, Ok(Outcome::Accepted(_))));
+        number += 1;
+    }
+    // The last batch began the next segment.
+    let mut seals = Vec::new();
+    live.on_durable(Offset(i64::from(number)), &mut seals);
+    let mut sealed = PartitionProducers::decode(&seals[0].producers, LIMITS, 0).expect("sound");
+    assert_eq!(sealed.end_offset(), seals[0].segment.end_offset());
+    let mut judge = |number| {
+        let batch = numbered(number);
+        let numbered = NumberedBatch::of(batch.header(), routing(number - 1));
+        sealed.judge(&numbered.expect("numbered"), 0)
+    };
+    assert!(matches!(judge(number - 2), Judgement::Duplicate(_)));
+    assert_eq!(judge(number - 1), Judgement::Append);
+    assert!(matches!(judge(number), Judgement::Refused(_)));
+}
+
 proptest! {
     #[test]
     fn state_rebuilt_from_stored_headers_equals_the_live_state(
         offered in prop::collection::vec((0_i64..4, 0_i32..6, 1_i64..3), 0..60),
     ) {
         let mut live = partition(ID, 1 << 30);
-        let mut rebuilt = Producers::new(LIMITS);
+        let mut rebuilt = PartitionProducers::new(LIMITS);
         for (id, sequence, count) in offered {
-            let accepted = live.append(&batch(Some((id, sequence)), count), 1);
+            let accepted = live.append(&batch(Some((id, sequence)), count), Routing::NONE, 1);
             if let Ok(Outcome::Accepted(accepted)) = accepted {
                 let bytes = [&*accepted.append.prefix, &*accepted.append.rest].concat();
                 let header = RecordBatchHeader::read(&bytes).expect("a header");
-                let numbers = sequenced(&header).expect("numbered");
-                rebuilt.remember(&numbers, header.base_offset, 0);
+                rebuilt.recover(&header, 0);
             }
         }
         prop_assert_eq!(rebuilt.encode(), live.producers.encode());

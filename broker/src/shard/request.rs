@@ -10,6 +10,7 @@ use tokio::sync::{Notify, oneshot};
 use super::receipts::Receipt;
 use crate::log::{RollSettings, TopicPartition};
 use crate::partition::read::{OffsetQuery, OffsetSearch, PartitionRead, ReadError};
+use crate::partition::routed_state::Routing;
 use crate::partition::waiting::ConnectionId;
 use crate::partition::{AppendError, Partition};
 
@@ -74,6 +75,8 @@ pub(crate) struct LonePart {
     /// The epoch in which this broker must lead; [`LeaderEpoch::NONE`] checks nothing.
     pub leader_epoch: LeaderEpoch,
     pub batch: RecordBatch,
+    /// What was told beside the batch; [`Routing::NONE`] of one that is not routed.
+    pub routing: Routing,
     pub receipt: Receipt,
 }
 

@@ -1,7 +1,8 @@
 //! Behaviour of [`Shard`] without runtime, sockets or disk.
 
 use keylane_protocol::identifiers::PartitionIndex;
-use keylane_protocol::offset::LeaderEpoch;
+use keylane_protocol::offset::{LeaderEpoch, Sequence};
+use keylane_protocol::routed::PRODUCER_ID_MIN;
 use tokio::sync::oneshot::Receiver;
 use tokio::sync::oneshot::error::TryRecvError;
 
@@ -127,6 +128,7 @@ fn append_each(
         partition,
         leader_epoch: LeaderEpoch(leader_epoch),
         batch: batch(None, 1),
+        routing: Routing::NONE,
         receipt: outcomes.receipt(number),
     });
     let mut appends = Vec::new();
@@ -156,6 +158,32 @@ fn each_lone_batch_is_told_of_when_it_is_durable_itself() {
     durable(&mut shard, other(), 1);
     durable(&mut shard, ID, 2);
     assert_eq!(numbers(&outcomes), [(2, Some(0)), (3, Some(1))]);
+}
+
+#[test]
+fn a_repeated_routed_batch_is_not_answered_before_its_original_is_durable() {
+    let mut shard = shard();
+    let outcomes: Arc<receipts::Outcomes> = Arc::default();
+    let part = |number| LonePart {
+        partition: ID,
+        leader_epoch: EPOCH,
+        batch: batch(Some((PRODUCER_ID_MIN.0, 0)), 1),
+        routing: Routing {
+            floor: Sequence(0),
+            previous: Sequence::NONE,
+        },
+        receipt: outcomes.receipt(number),
+    };
+    let mut appends = Vec::new();
+    let request = AppendEach {
+        parts: vec![part(1), part(2)],
+        frame_bytes: 200,
+        sent_at: now(),
+    };
+    shard.on_append_each(request, &mut appends);
+    assert_eq!((appends.len(), numbers(&outcomes)), (1, vec![]));
+    durable(&mut shard, ID, 1);
+    assert_eq!(numbers(&outcomes), [(1, Some(0)), (2, Some(0))]);
 }
 
 #[test]

@@ -14,18 +14,29 @@ use keylane_broker::log::recovery::{ProducerReplay, seal};
 use keylane_broker::log::segment::Segment;
 use keylane_broker::log::writer::{Append, Durability, LogWriter, StepRunner, SyncWork, run_group};
 use keylane_broker::log::{BatchFacts, Log, RollSettings, TopicPartition};
+use keylane_broker::partition::producer_state::ProducerLimits;
+use keylane_broker::partition::producers::{Judgement, NumberedBatch, PartitionProducers};
+use keylane_broker::partition::routed_state::{Original, Routing};
 use keylane_protocol::compression::Compression;
-use keylane_protocol::identifiers::{BrokerId, FolderId, PartitionIndex, TopicId, TopicName};
-use keylane_protocol::offset::{LeaderEpoch, Offset};
+use keylane_protocol::identifiers::{
+    BrokerId, FolderId, PartitionIndex, ProducerId, TopicId, TopicName,
+};
+use keylane_protocol::offset::{LeaderEpoch, Offset, ProducerEpoch, Sequence};
 use keylane_protocol::record_batch::{
     BatchProducer, NewRecord, PREFIX_BYTES, RecordBatch, RecordBatchBuilder, RecordBatchHeader,
     RecordBatches,
 };
+use keylane_protocol::routed::PRODUCER_ID_MIN;
 
 const ROOT: &str = "/data";
 const ROLL: RollSettings = RollSettings {
     segment_bytes_max: 1300,
     segment_ms_max: u64::MAX,
+};
+const LIMITS: ProducerLimits = ProducerLimits {
+    producers_max: 100,
+    expiry_ms: 1,
+    idle_ms_min: 1,
 };
 /// Little, so that some groups can reserve chunks and others cannot.
 const AHEAD_BYTES: u64 = 100 * 1024;
@@ -83,24 +94,36 @@ impl SharedPromises {
     }
 }
 
-/// Checks that every batch since the snapshot is shown once, in order; a snapshot is the offset it was taken at.
+/// Checks that every batch since the snapshot is shown once, in order, and remembers the producers; a snapshot is the
+/// offset it was taken at, and theirs.
 struct SeenBatches {
     next: Offset,
+    producers: PartitionProducers,
 }
 
 impl ProducerReplay for SeenBatches {
-    fn restore(&mut self, snapshot: &Bytes) -> bool {
-        let Ok(offset) = <[u8; 8]>::try_from(snapshot.as_ref()) else {
+    fn restore(&mut self, snapshot: &Bytes, end: Offset) -> bool {
+        let Some((offset, producers)) = snapshot.split_first_chunk() else {
             return false;
         };
-        self.next = Offset(i64::from_be_bytes(offset));
+        self.next = Offset(i64::from_be_bytes(*offset));
+        assert_eq!(self.next, end, "a snapshot is that of its segment's end");
+        let producers = PartitionProducers::decode(producers, LIMITS, 0);
+        self.producers = producers.expect("an index file is sound or none");
+        assert!(self.producers.end_offset() <= end);
         true
     }
 
     fn on_batch(&mut self, header: &RecordBatchHeader) {
         assert!(header.base_offset >= self.next, "batches are replayed once");
         self.next = header.end_offset();
+        self.producers.recover(header, 0);
     }
+}
+
+/// Returns the bytes of a snapshot.
+fn snapshot(end: Offset, producers: &PartitionProducers) -> Vec<u8> {
+    [&end.0.to_be_bytes()[..], &producers.encode()].concat()
 }
 
 /// A segment that can be sealed once its group is durable.
@@ -108,6 +131,7 @@ struct Closed {
     partition: TopicPartition,
     segment: Segment,
     epochs: EpochHistory,
+    producers: Vec<u8>,
 }
 
 pub(crate) struct Life {
@@ -116,12 +140,15 @@ pub(crate) struct Life {
     writer: LogWriter,
     runner: StepRunner,
     logs: BTreeMap<TopicPartition, Log>,
+    producers: BTreeMap<TopicPartition, PartitionProducers>,
     promises: SharedPromises,
     sabotage: Sabotage,
     expects_damage: bool,
     pending: Vec<(TopicPartition, usize)>,
     closed: Vec<Closed>,
     next_value: u64,
+    /// The last numbers of the routed producer, in which epoch.
+    last_numbers: BTreeMap<TopicPartition, (ProducerEpoch, Sequence)>,
 }
 
 /// The topic whose records may be lost with the power.
@@ -177,12 +204,14 @@ impl Life {
             folder,
             writer: LogWriter::default(),
             logs: BTreeMap::new(),
+            producers: BTreeMap::new(),
             promises: promises.clone(),
             sabotage,
             expects_damage,
             pending: Vec::new(),
             closed: Vec::new(),
             next_value: 0,
+            last_numbers: BTreeMap::new(),
         };
         let incarnations = life.folder.incarnations();
         let before = std::mem::replace(&mut promises.lock().incarnations, incarnations);
@@ -203,13 +232,20 @@ impl Life {
                 topic_id,
                 partition,
             };
-            let mut seen = SeenBatches { next: Offset(0) };
+            let mut seen = SeenBatches {
+                next: Offset(0),
+                producers: PartitionProducers::new(LIMITS),
+            };
             let recovered = self.folder.recover(partition, &mut seen)?;
             let end = recovered.log.end_offset();
             let is_damaged = !recovered.log.damaged().is_empty();
             assert!(!is_damaged || self.expects_damage, "a crash is no rot");
             assert!(seen.next == end || is_damaged, "all batches are shown");
             self.logs.insert(partition, recovered.log);
+            if !self.expects_damage {
+                self.check_producers(partition, &mut seen.producers);
+            }
+            self.producers.insert(partition, seen.producers);
         }
         Ok(())
     }
@@ -242,6 +278,7 @@ impl Life {
                 self.writer.on_deleted(partition);
                 self.runner.forget(partition);
                 self.logs.remove(&partition);
+                self.producers.remove(&partition);
                 self.closed.retain(|closed| closed.partition != partition);
             }
         }
@@ -255,13 +292,18 @@ impl Life {
     /// Enqueues a batch; it is acknowledged only by [`Self::commit`].
     pub(crate) fn append(&mut self, partition: TopicPartition, records: usize) {
         let values: Vec<Bytes> = (0..records).map(|_| self.value(partition)).collect();
-        let checked = RecordBatch::check(batch(&values)).expect("a sound batch");
+        let epoch = LeaderEpoch(self.folder.incarnations());
+        let (producer, routing) = self.next_number(partition);
+        let checked = RecordBatch::check(batch(&values, producer)).expect("a sound batch");
+        let numbered = NumberedBatch::of(checked.header(), routing).expect("it is numbered");
+        let producers = self.producers.get_mut(&partition).expect("recovered");
+        let judgement = producers.judge(&numbered, 0);
+        assert_eq!(judgement, Judgement::Append, "{numbered:?}");
         let facts = BatchFacts {
             offset_count: i64::from(checked.header().record_count),
             size_bytes: checked.bytes().len() as u64,
             max_timestamp: checked.header().max_timestamp,
         };
-        let epoch = LeaderEpoch(self.folder.incarnations());
         let log = self.logs.get_mut(&partition).expect("recovered");
         let placement = log.append(&facts, epoch, &ROLL, 1);
         if let Some(closed) = placement.closed {
@@ -270,8 +312,12 @@ impl Life {
                 partition,
                 segment: segment.clone(),
                 epochs: log.epochs_of(segment),
+                producers: snapshot(segment.end_offset(), producers),
             });
         }
+        producers.remember(&numbered, placement.base_offset, 0);
+        let number = (producer.epoch, producer.base_sequence);
+        self.last_numbers.insert(partition, number);
         let prefix = checked.stamped_prefix(placement.base_offset, epoch);
         self.writer.on_append(Append {
             partition,
@@ -292,6 +338,65 @@ impl Life {
         let mut promises = self.promises.lock();
         let sent = promises.partitions.entry(partition).or_default();
         sent.values.extend(values);
+    }
+
+    /// Returns the next number of the routed producer that writes each partition, and takes up a new epoch in every other
+    /// life.
+    fn next_number(&self, partition: TopicPartition) -> (BatchProducer, Routing) {
+        let epoch = ProducerEpoch(i16::try_from(self.folder.incarnations() / 2).expect("few"));
+        // Where numbers may be missing from the log, each life is another producer's.
+        let stranger = match self.expects_damage {
+            true => i64::from(self.folder.incarnations()),
+            false => 0,
+        };
+        let last = self.last_numbers.get(&partition);
+        let previous = last
+            .filter(|(of, _)| *of == epoch)
+            .map_or(Sequence::NONE, |(_, number)| *number);
+        let producer = BatchProducer {
+            id: ProducerId(PRODUCER_ID_MIN.0 + stranger),
+            epoch,
+            base_sequence: Sequence(previous.0 + 1),
+        };
+        let routing = Routing {
+            floor: Sequence(0),
+            previous,
+        };
+        (producer, routing)
+    }
+
+    /// Checks that recovered producers know exactly what lies in the log.
+    fn check_producers(&mut self, partition: TopicPartition, producers: &mut PartitionProducers) {
+        let stored = self.batches(partition);
+        let headers: Vec<&RecordBatchHeader> = stored.iter().map(RecordBatch::header).collect();
+        self.last_numbers.remove(&partition);
+        let Some(last) = headers.last() else {
+            return;
+        };
+        let (epoch, number) = (last.producer_epoch, last.base_sequence);
+        self.last_numbers.insert(partition, (epoch, number));
+        let mut judge = |header: &RecordBatchHeader, previous: i32| {
+            let routing = Routing {
+                floor: Sequence(0),
+                previous: Sequence(previous),
+            };
+            let numbered = NumberedBatch::of(header, routing).expect("all are numbered");
+            producers.judge(&numbered, 0)
+        };
+        for header in headers.iter().filter(|of| of.producer_epoch == epoch) {
+            let original = Original {
+                base_offset: header.base_offset,
+                end_offset: header.end_offset(),
+            };
+            assert_eq!(judge(header, -1), Judgement::Duplicate(original));
+        }
+        let ahead = |count: i32| RecordBatchHeader {
+            base_sequence: Sequence(number.0 + count),
+            ..**last
+        };
+        assert_eq!(judge(&ahead(1), number.0), Judgement::Append);
+        let hole = judge(&ahead(2), number.0 + 1);
+        assert!(matches!(hole, Judgement::Refused(_)), "{hole:?}");
     }
 
     fn value(&mut self, partition: TopicPartition) -> Bytes {
@@ -341,8 +446,7 @@ impl Life {
     pub(crate) fn seal_closed(&mut self) -> Result<(), DiskError> {
         for closed in std::mem::take(&mut self.closed) {
             if closed.segment.base_offset().0 % 3 != 0 {
-                let end = closed.segment.end_offset();
-                self.seal(closed.partition, &closed.segment, &closed.epochs, end)?;
+                self.seal(&closed)?;
             }
         }
         Ok(())
@@ -351,21 +455,20 @@ impl Life {
     /// Writes the index files of all segments that ended.
     pub(crate) fn seal_all_closed(&mut self) -> Result<(), DiskError> {
         for closed in std::mem::take(&mut self.closed) {
-            let end = closed.segment.end_offset();
-            self.seal(closed.partition, &closed.segment, &closed.epochs, end)?;
+            self.seal(&closed)?;
         }
         Ok(())
     }
 
-    fn seal(
-        &self,
-        partition: TopicPartition,
-        segment: &Segment,
-        epochs: &EpochHistory,
-        end: Offset,
-    ) -> Result<(), DiskError> {
-        let folder = self.folder.layout().partition(partition);
-        seal(&*self.disk, &folder, segment, epochs, &end.0.to_be_bytes())
+    fn seal(&self, closed: &Closed) -> Result<(), DiskError> {
+        let Closed {
+            partition,
+            segment,
+            epochs,
+            producers,
+        } = closed;
+        let folder = self.folder.layout().partition(*partition);
+        seal(&*self.disk, &folder, segment, epochs, producers)
     }
 
     /// Ends the life cleanly.
@@ -373,17 +476,35 @@ impl Life {
         self.seal_closed()?;
         for (partition, log) in &self.logs {
             if log.active().size_bytes() > 0 {
-                let epochs = log.epochs_of(log.active());
-                self.seal(*partition, log.active(), &epochs, log.end_offset())?;
+                self.seal(&Closed {
+                    partition: *partition,
+                    segment: log.active().clone(),
+                    epochs: log.epochs_of(log.active()),
+                    producers: snapshot(log.end_offset(), &self.producers[partition]),
+                })?;
             }
         }
         self.folder.close()
     }
 
-    /// Returns every record's value, by reading the log as a consumer would.
+    /// Returns every record's value.
     pub(crate) fn read_all(&self, partition: TopicPartition) -> Vec<Bytes> {
-        let log = &self.logs[&partition];
         let mut values = Vec::new();
+        for batch in self.batches(partition) {
+            for record in batch.records(1 << 20).expect("uncompressed") {
+                let record = record.expect("sound");
+                let expected = i64::try_from(values.len()).expect("small");
+                assert_eq!(record.offset, Offset(expected), "offsets are dense");
+                values.push(record.value.expect("a value"));
+            }
+        }
+        values
+    }
+
+    /// Returns every batch, by reading the log as a consumer would.
+    fn batches(&self, partition: TopicPartition) -> Vec<RecordBatch> {
+        let log = &self.logs[&partition];
+        let mut batches = Vec::new();
         let mut offset = log.start_offset();
         while let Some(location) = log.locate(offset) {
             let path = self.folder.layout().segment(partition, location.segment);
@@ -399,16 +520,11 @@ impl Life {
             assert!(!bytes.is_empty(), "a reader gets on from offset {offset}");
             for batch in RecordBatches::new(bytes) {
                 let batch = batch.expect("sound");
-                for record in batch.records(1 << 20).expect("uncompressed") {
-                    let record = record.expect("sound");
-                    let expected = i64::try_from(values.len()).expect("small");
-                    assert_eq!(record.offset, Offset(expected), "offsets are dense");
-                    values.push(record.value.expect("a value"));
-                }
                 offset = batch.header().end_offset();
+                batches.push(batch);
             }
         }
-        values
+        batches
     }
 }
 
@@ -427,7 +543,7 @@ pub(crate) fn epochs_by_values(values: &[Bytes]) -> Vec<EpochStart> {
     starts
 }
 
-fn batch(values: &[Bytes]) -> Bytes {
+fn batch(values: &[Bytes], producer: BatchProducer) -> Bytes {
     let mut builder = RecordBatchBuilder::with_capacity(256);
     for value in values {
         builder.append(&NewRecord {
@@ -437,6 +553,6 @@ fn batch(values: &[Bytes]) -> Bytes {
         });
     }
     builder
-        .finish(Compression::None, BatchProducer::NONE)
+        .finish(Compression::None, producer)
         .expect("memory suffices")
 }

@@ -2,7 +2,7 @@
 //!
 //! After each cut the folder is recovered twice, lives on, and loses power once more. No acknowledged record may be
 //! missing, nor one that a reader could have seen; no open may fail; both recoveries must agree; leader epochs must begin
-//! where their records do. The same holds when the
+//! where their records do; the routed producers must know what lies in the log, and nothing else. The same holds when the
 //! operation fails and only the process ends. Four ways of leaving out a sync are the control: each must lose records.
 
 mod epochs;

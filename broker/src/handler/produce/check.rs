@@ -4,11 +4,13 @@ use bytes::Bytes;
 use keylane_protocol::compression::Compression;
 use keylane_protocol::error_code::ErrorCode;
 use keylane_protocol::identifiers::ProducerId;
+use keylane_protocol::offset::Sequence;
 use keylane_protocol::record_batch::{
     RecordBatch, RecordBatchError, RecordBatchHeader, TimestampType,
 };
-use keylane_protocol::routed::is_routed;
+use keylane_protocol::routed::{NUMBERS_MAX, is_routed};
 
+use crate::partition::routed_state::Routing;
 use crate::topics::Topic;
 
 /// The first version that carries zstd (KIP-110).
@@ -29,12 +31,17 @@ impl Fault {
     }
 }
 
+/// How a batch came, which says who may have numbered it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Way {
+    /// With a Produce of this version, also through a router.
+    Plain(i16),
+    /// As a part of a batch that a router split.
+    Routed(Routing),
+}
+
 /// Returns the batch if it is one that this topic takes.
-pub(crate) fn check(
-    records: Option<Bytes>,
-    topic: &Topic,
-    version: i16,
-) -> Result<RecordBatch, Fault> {
+pub(crate) fn check(records: Option<Bytes>, topic: &Topic, way: Way) -> Result<RecordBatch, Fault> {
     let records = records
         .filter(|records| !records.is_empty())
         .ok_or_else(|| Fault::new(ErrorCode::InvalidRecord, "a record batch is missing"))?;
@@ -50,11 +57,15 @@ pub(crate) fn check(
         ));
     }
     let batch = RecordBatch::check(records).map_err(|error| batch_fault(&error))?;
-    check_header(batch.header(), version)?;
+    check_header(batch.header())?;
+    match way {
+        Way::Plain(version) => check_plain(batch.header(), version)?,
+        Way::Routed(routing) => check_routed(batch.header(), routing)?,
+    }
     Ok(batch)
 }
 
-fn check_header(header: &RecordBatchHeader, version: i16) -> Result<(), Fault> {
+fn check_header(header: &RecordBatchHeader) -> Result<(), Fault> {
     let invalid = |text: &str| Err(Fault::new(ErrorCode::InvalidRecord, text));
     if header.is_control() || header.is_transactional() {
         return invalid("transactions do not exist here yet: the batch is of one");
@@ -65,15 +76,19 @@ fn check_header(header: &RecordBatchHeader, version: i16) -> Result<(), Fault> {
             "only a broker may say that timestamps are those of the append",
         ));
     }
+    let is_numbered = header.producer_id != ProducerId::NONE;
+    if is_numbered && (header.producer_epoch.0 < 0 || header.base_sequence.0 < 0) {
+        return invalid("a batch of a numbered producer needs its epoch and sequence");
+    }
+    Ok(())
+}
+
+fn check_plain(header: &RecordBatchHeader, version: i16) -> Result<(), Fault> {
     if header.compression() == Ok(Compression::Zstd) && version < VERSION_ZSTD {
         return Err(Fault::new(
             ErrorCode::UnsupportedCompressionType,
             format!("zstd needs Produce version {VERSION_ZSTD}"),
         ));
-    }
-    let is_numbered = header.producer_id != ProducerId::NONE;
-    if is_numbered && (header.producer_epoch.0 < 0 || header.base_sequence.0 < 0) {
-        return invalid("a batch of a numbered producer needs its epoch and sequence");
     }
     // Routed producers number their batches by other rules, which a plain Produce does not know.
     if header.producer_id < ProducerId::NONE || is_routed(header.producer_id) {
@@ -83,6 +98,27 @@ fn check_header(header: &RecordBatchHeader, version: i16) -> Result<(), Fault> {
         ));
     }
     Ok(())
+}
+
+fn check_routed(header: &RecordBatchHeader, routing: Routing) -> Result<(), Fault> {
+    if !is_routed(header.producer_id) {
+        return Err(Fault::new(
+            ErrorCode::InvalidProducerIdMapping,
+            "the producer id is not one that InitRoutedProducer gives",
+        ));
+    }
+    let number = header.base_sequence;
+    let Routing { floor, previous } = routing;
+    let is_within = floor.0 >= 0 && floor <= number && number.0 - floor.0 < NUMBERS_MAX;
+    let is_behind = previous == Sequence::NONE || (floor <= previous && previous < number);
+    if is_within && is_behind {
+        return Ok(());
+    }
+    let text = format!(
+        "number {number} with floor {floor} and previous number {previous}: the floor is at most the number and less than \
+         {NUMBERS_MAX} below it, and the previous one, if there is one, lies between them"
+    );
+    Err(Fault::new(ErrorCode::InvalidRequest, text))
 }
 
 fn batch_fault(error: &RecordBatchError) -> Fault {

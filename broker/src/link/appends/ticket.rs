@@ -13,6 +13,7 @@ use tracing::debug;
 use super::super::standing::NotLeader;
 use crate::handler::produce::{self, Fault};
 use crate::log::TopicPartition;
+use crate::partition::routed_state::Routing;
 use crate::shard::receipts::Receipt;
 use crate::shard::request::{AppendOutcome, LonePart};
 
@@ -25,6 +26,8 @@ pub(super) struct Ticket {
     pub partition: PartitionIndex,
     pub leader_epoch: LeaderEpoch,
     pub acks: i16,
+    /// What its router tells of a routed batch; `None` of another.
+    pub routing: Option<Routing>,
     /// What the credit counts.
     pub records_length: usize,
     pub deadline: Instant,
@@ -48,6 +51,7 @@ impl Ticket {
             partition: sub_batch.partition,
             leader_epoch: sub_batch.leader_epoch,
             acks: sub_batch.acks,
+            routing: routing(sub_batch),
             records_length: sub_batch.records_length as usize,
             taken_at: now,
             deadline: now + Duration::from_millis(u64::from(sub_batch.time_left_ms)),
@@ -58,6 +62,13 @@ impl Ticket {
     pub(super) fn fault(self, now: Instant) -> Option<Fault> {
         if !matches!(self.acks, -1..=1) {
             let text = format!("acks is -1, 0 or 1, not {}", self.acks);
+            return Some(Fault::new(ErrorCode::InvalidRequiredAcks, text));
+        }
+        if self.routing.is_some() && self.acks != -1 {
+            let text = format!(
+                "a routed batch is answered when all in-sync replicas have it: acks is -1, not {}",
+                self.acks
+            );
             return Some(Fault::new(ErrorCode::InvalidRequiredAcks, text));
         }
         (self.deadline <= now).then(|| {
@@ -74,6 +85,7 @@ impl Ticket {
             },
             leader_epoch: self.leader_epoch,
             batch,
+            routing: self.routing.unwrap_or(Routing::NONE),
             receipt,
         }
     }
@@ -135,4 +147,13 @@ impl Ticket {
             records_length: self.records_length,
         }
     }
+}
+
+/// Returns what is told of a routed batch, be it sound or not.
+fn routing(sub_batch: &SubBatch) -> Option<Routing> {
+    let routing = Routing {
+        floor: sub_batch.floor,
+        previous: sub_batch.previous,
+    };
+    (routing != Routing::NONE).then_some(routing)
 }
