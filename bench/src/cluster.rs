@@ -7,6 +7,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::thread;
 
@@ -14,6 +15,9 @@ use serde::Serialize;
 
 use crate::options::Through;
 use crate::process::{ProcessError, Server};
+
+/// How many connections from one address servers take by default.
+const CONNECTIONS_ANYWAY: u64 = 5_000;
 
 /// How many servers there are of each kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -68,6 +72,29 @@ impl fmt::Display for Topology {
     }
 }
 
+/// A process that is measured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// What reports call it.
+    pub name: String,
+    /// Its id.
+    pub id: u32,
+    /// Where it tells its metrics, if it does.
+    pub admin: Option<SocketAddr>,
+}
+
+impl Process {
+    /// Returns what is measured of a server.
+    #[must_use]
+    pub fn of(server: &Server) -> Self {
+        Self {
+            name: server.name().to_owned(),
+            id: server.id(),
+            admin: server.admin_address(),
+        }
+    }
+}
+
 /// A running cluster; what is not stopped is killed when it is dropped.
 #[derive(Debug)]
 pub struct Cluster {
@@ -77,15 +104,21 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts a cluster whose data lie below `folder`, and waits until it serves.
+    /// Starts a cluster whose data lie below `folder`, each server of which takes so many connections, and waits until it
+    /// serves.
     ///
     /// # Errors
     /// When a server does not start.
     ///
     /// # Panics
     /// Never: the threads that start servers do not.
-    pub fn start(program: &Path, folder: &Path, topology: Topology) -> Result<Self, ProcessError> {
-        let start = |id, metadata| start_broker(program, folder, id, metadata);
+    pub fn start(
+        program: &Path,
+        folder: &Path,
+        topology: Topology,
+        connections: u64,
+    ) -> Result<Self, ProcessError> {
+        let start = |id, metadata| start_broker(program, folder, (id, connections), metadata);
         let first = start(1, None)?;
         let metadata = Some(first.internal_address());
         let others = thread::scope(|scope| {
@@ -104,16 +137,20 @@ impl Cluster {
         };
         cluster.brokers.extend(others);
         for number in 1..=topology.routers {
-            let router = cluster.start_router(program, number)?;
+            let router = cluster.start_router(program, (number, connections))?;
             cluster.routers.push(router);
         }
         Ok(cluster)
     }
 
-    fn start_router(&self, program: &Path, number: u32) -> Result<Server, ProcessError> {
+    fn start_router(
+        &self,
+        program: &Path,
+        (number, connections): (u32, u64),
+    ) -> Result<Server, ProcessError> {
         let brokers: Vec<&str> = self.brokers.iter().map(Server::internal_address).collect();
         let brokers = brokers.join(",");
-        let arguments = [
+        let fixed = [
             "router",
             "--listen",
             "127.0.0.1:0",
@@ -121,8 +158,10 @@ impl Cluster {
             "--brokers",
             &brokers,
         ];
+        let arguments = fixed.map(OsString::from);
+        let arguments = arguments.into_iter().chain(room_for(connections));
         let name = format!("router-{number}");
-        Server::start(&name, program, arguments.map(OsString::from), &self.folder)
+        Server::start(&name, program, arguments, &self.folder)
     }
 
     /// Returns where clients connect: every router, or the first broker, which names the others.
@@ -138,13 +177,11 @@ impl Cluster {
             .collect()
     }
 
-    /// Returns the names and ids of all processes.
+    /// Returns all processes.
     #[must_use]
-    pub fn processes(&self) -> Vec<(String, u32)> {
+    pub fn processes(&self) -> Vec<Process> {
         let servers = self.routers.iter().chain(&self.brokers);
-        servers
-            .map(|server| (server.name().to_owned(), server.id()))
-            .collect()
+        servers.map(Process::of).collect()
     }
 
     /// Stops everything, what others depend on last.
@@ -166,7 +203,7 @@ impl Cluster {
 fn start_broker(
     program: &Path,
     folder: &Path,
-    id: u32,
+    (id, connections): (u32, u64),
     metadata: Option<&str>,
 ) -> Result<Server, ProcessError> {
     let (name, id) = (format!("broker-{id}"), id.to_string());
@@ -182,8 +219,17 @@ fn start_broker(
     .map(OsString::from)
     .into();
     arguments.push(folder.join(&name).into());
+    arguments.extend(room_for(connections));
     if let Some(metadata) = metadata {
         arguments.extend(["--voters".into(), format!("1@{metadata}").into()]);
     }
     Server::start(&name, program, arguments, folder)
+}
+
+/// Returns the flags with which a server takes at least so many connections, all from here; none if it does anyway.
+fn room_for(connections: u64) -> impl Iterator<Item = OsString> {
+    let flags = ["--connections-max", "--connections-per-address-max"];
+    let needs_room = connections > CONNECTIONS_ANYWAY;
+    let flags = flags.into_iter().filter(move |_| needs_room);
+    flags.flat_map(move |flag| [flag.into(), connections.to_string().into()])
 }

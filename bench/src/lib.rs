@@ -9,9 +9,9 @@
 //! verify/       what must have been read         null_broker/  the yardstick, null_relay.rs before it
 //! cluster.rs    brokers and routers to measure
 //! probe.rs      what disk and loopback give      process.rs    servers as child processes
-//! proc_stat.rs  what they cost                   machine.rs    where it was measured
+//! proc_stat.rs  what they cost                   metrics.rs    what they tell of themselves
+//! machine.rs    where it was measured            latency.rs, clock.rs, progress.rs, interrupt.rs
 //! relay/        does wrong, to test the checks   embedded.rs   a cluster for tests
-//! latency.rs, clock.rs, progress.rs, interrupt.rs
 //! ```
 
 pub mod clock;
@@ -23,6 +23,7 @@ pub mod latency;
 pub mod load;
 pub mod machine;
 pub mod measure;
+pub mod metrics;
 pub mod null_broker;
 pub mod null_relay;
 pub mod options;

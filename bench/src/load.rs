@@ -12,9 +12,10 @@ mod producer;
 mod reader;
 mod settle;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -25,17 +26,23 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
 pub use self::gauge::Gauge;
-use self::gauge::Start;
+use self::gauge::{Start, Window};
+use self::producer::{Common, Sending};
 pub use self::reader::{ReadBack, read_back};
-use self::settle::Settled;
+use self::settle::{Settled, locked};
 use crate::latency::Latencies;
+use crate::proc_stat::sockets;
 use crate::verify::{Sent, Verdict};
 use crate::workload::Workload;
+
+/// How many producers of a thread become ready at the same time: a listener holds few connections that it has not
+/// accepted.
+const PREPARING_MAX: usize = 64;
 
 /// What is sent where, and how.
 #[derive(Clone, Debug)]
 pub struct LoadPlan {
-    /// The addresses to dial, at least one; producers spread over them.
+    /// The addresses to dial, at least one; clients spread over them.
     pub addresses: Vec<String>,
     /// The topic, which exists.
     pub topic: String,
@@ -43,6 +50,9 @@ pub struct LoadPlan {
     pub workload: Arc<Workload>,
     /// How many producers send; each is a stream of the workload.
     pub producers: u32,
+    /// Over how many clients they spread, from 1 to as many as there are producers. Each is like one process of a fleet:
+    /// its producers share what is known of the cluster, and what connections they can.
+    pub clients: u32,
     /// How many readers follow; each reads everything.
     pub readers: u32,
     /// When records are sent.
@@ -62,10 +72,14 @@ pub struct LoadPlan {
 }
 
 impl LoadPlan {
-    /// Returns the address that a stream's producer dials; everybody else dials that of stream 0.
+    /// Returns the address that a client dials; everybody else dials that of client 0.
     #[must_use]
-    pub fn address(&self, stream: u32) -> &str {
-        &self.addresses[stream as usize % self.addresses.len()]
+    pub fn address(&self, client: u32) -> &str {
+        &self.addresses[client as usize % self.addresses.len()]
+    }
+
+    fn client_of(&self, stream: u32) -> u32 {
+        stream % self.clients
     }
 }
 
@@ -99,6 +113,10 @@ pub struct LoadOutcome {
     pub live: Option<Verdict>,
     /// Bytes of all records sent.
     pub bytes_sent: u64,
+    /// From the moment all producers were ready until the last acknowledgement: the measured time with what led to it.
+    pub ran: Duration,
+    /// How many sockets producers and readers held when measuring began; `None` if the kernel does not tell.
+    pub sockets: Option<u64>,
     /// The first failure of a record that was not acknowledged, in words.
     pub first_failure: Option<String>,
 }
@@ -140,27 +158,37 @@ pub fn run_load(
     at_end: impl FnOnce(),
 ) -> Result<LoadOutcome, LoadError> {
     let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let threads = plan.producers.min(u32::try_from(cores).unwrap_or(1)).max(1);
-    let start = Arc::new(Start::new(plan.producers as usize, ends_by_itself(plan)));
+    let threads = plan.clients.min(u32::try_from(cores).unwrap_or(1)).max(1);
+    let start = Arc::new(Start::new(threads as usize, ends_by_itself(plan)));
+    let sockets_before = sockets(std::process::id());
     let readers = start_readers(plan, gauge)?;
+    let shared_plan = Arc::new(plan.clone());
     let mut workers = Vec::new();
-    for first in 0..threads {
-        let streams: Vec<u32> = (first..plan.producers).step_by(threads as usize).collect();
-        let (plan, start, gauge) = (plan.clone(), Arc::clone(&start), Arc::clone(gauge));
-        let work = move || -> Result<Vec<Settled>, LoadError> {
-            runtime()?.block_on(run_producers(&plan, &streams, &start, &gauge))
+    for thread in 0..threads {
+        // The producers of a client share a thread.
+        let is_here = |stream: &u32| plan.client_of(*stream) % threads == thread;
+        let streams: Vec<u32> = (0..plan.producers).filter(is_here).collect();
+        let common = Common {
+            plan: Arc::clone(&shared_plan),
+            gauge: Arc::clone(gauge),
+            publish: Arc::new(Mutex::new(Latencies::new())),
+        };
+        let start = Arc::clone(&start);
+        let work = move || -> Result<ThreadOutcome, LoadError> {
+            runtime()?.block_on(run_producers(&common, &streams, &start))
         };
         workers.push(spawn("producers", work)?);
     }
     let window = start.wait(|| workers.iter().all(JoinHandle::is_finished));
     at_start();
+    let sockets = sockets(std::process::id()).ok().zip(sockets_before.ok());
     window.sleep_to_end(|| workers.iter().all(JoinHandle::is_finished));
     at_end();
-    let mut settled = Vec::new();
+    let mut threads = Vec::new();
     let mut failure = None;
     for worker in workers {
         match worker.join().expect("no producer panics") {
-            Ok(found) => settled.extend(found),
+            Ok(found) => threads.push(found),
             Err(error) => failure = Some(error),
         }
     }
@@ -170,7 +198,15 @@ pub fn run_load(
         return Err(error);
     }
     let live = live.transpose()?;
-    Ok(outcome(plan, settled, live))
+    let mut outcome = outcome(plan, threads, live);
+    outcome.sockets = sockets.map(|(during, before)| during.saturating_sub(before));
+    Ok(outcome)
+}
+
+/// What the producers of a thread came to.
+struct ThreadOutcome {
+    settled: Vec<Settled>,
+    publish: Latencies,
 }
 
 /// Returns whether the workload has an end, so that it is measured from its first record to its last.
@@ -194,25 +230,37 @@ fn start_readers(
     Ok(Some(handle))
 }
 
-fn outcome(plan: &LoadPlan, mut settled: Vec<Settled>, live: Option<ReadBack>) -> LoadOutcome {
-    settled.sort_by_key(|settled| settled.stream);
+fn outcome(plan: &LoadPlan, threads: Vec<ThreadOutcome>, live: Option<ReadBack>) -> LoadOutcome {
     let mut outcome = LoadOutcome::default();
-    let mut first_ns = u64::MAX;
+    let mut settled = Vec::new();
+    for thread in threads {
+        outcome.publish.add(&thread.publish);
+        settled.extend(thread.settled);
+    }
+    settled.sort_by_key(|settled| settled.stream);
+    let mut window = Window {
+        load_ns: u64::MAX,
+        start_ns: u64::MAX,
+        end_ns: 0,
+    };
     let mut last_ns = 0;
     for settled in settled {
         outcome.records += settled.records;
         outcome.bytes += settled.bytes;
         outcome.bytes_sent += settled.bytes_sent;
-        outcome.publish.add(&settled.publish);
-        first_ns = first_ns.min(settled.window.start_ns);
-        last_ns = last_ns.max(settled.last_ns.min(settled.window.end_ns));
+        window.load_ns = window.load_ns.min(settled.window.load_ns);
+        window.start_ns = window.start_ns.min(settled.window.start_ns);
+        window.end_ns = window.end_ns.max(settled.window.end_ns);
+        last_ns = last_ns.max(settled.last_ns);
         if outcome.first_failure.is_none() {
             outcome.first_failure = settled.first_failure;
         }
         outcome.sent.push(settled.sent);
     }
+    outcome.ran = Duration::from_nanos(last_ns.saturating_sub(window.load_ns));
+    let last_ns = last_ns.min(window.end_ns);
     // A load that was cut short by its bytes, or ends by itself, was measured until its last acknowledgement.
-    let measured = Duration::from_nanos(last_ns.saturating_sub(first_ns));
+    let measured = Duration::from_nanos(last_ns.saturating_sub(window.start_ns));
     outcome.measured = measured.max(Duration::from_micros(1));
     if let Some(mut live) = live {
         outcome.end_to_end = std::mem::take(&mut live.end_to_end);
@@ -222,26 +270,52 @@ fn outcome(plan: &LoadPlan, mut settled: Vec<Settled>, live: Option<ReadBack>) -
 }
 
 async fn run_producers(
-    plan: &LoadPlan,
+    common: &Common,
     streams: &[u32],
-    start: &Arc<Start>,
-    gauge: &Arc<Gauge>,
-) -> Result<Vec<Settled>, LoadError> {
+    start: &Start,
+) -> Result<ThreadOutcome, LoadError> {
+    let prepared = prepare_producers(common, streams).await;
+    // Also after a failure: the others wait for everyone.
+    let window = start.meet(&common.plan).await;
     let mut running = JoinSet::new();
-    for &stream in streams {
-        let (plan, start, gauge) = (plan.clone(), Arc::clone(start), Arc::clone(gauge));
-        running.spawn(async move {
-            let connected = producer::connect(&plan, stream).await;
-            // Also after a failure: the others wait for everyone.
-            let window = start.meet(&plan).await;
-            producer::run(&plan, connected?, stream, window, &gauge).await
-        });
+    for sending in prepared? {
+        running.spawn(producer::run(sending, window));
     }
     let mut settled = Vec::new();
     while let Some(ended) = running.join_next().await {
         settled.push(ended.expect("no producer panics")?);
     }
-    Ok(settled)
+    let publish = std::mem::take(&mut *locked(&common.publish));
+    Ok(ThreadOutcome { settled, publish })
+}
+
+/// Makes producers ready, a few at a time.
+async fn prepare_producers(common: &Common, streams: &[u32]) -> Result<Vec<Sending>, LoadError> {
+    let plan = &common.plan;
+    let mut clients: BTreeMap<u32, Client> = BTreeMap::new();
+    let mut preparing: JoinSet<Result<Sending, LoadError>> = JoinSet::new();
+    let mut prepared = Vec::new();
+    for &stream in streams {
+        if preparing.len() == PREPARING_MAX
+            && let Some(ended) = preparing.join_next().await
+        {
+            prepared.push(ended.expect("no producer panics")?);
+        }
+        let number = plan.client_of(stream);
+        let client = match clients.get(&number) {
+            Some(client) => client.clone(),
+            None => {
+                let client = connect(plan.address(number)).await?;
+                clients.insert(number, client.clone());
+                client
+            }
+        };
+        preparing.spawn(producer::prepare(client, common.clone(), stream));
+    }
+    while let Some(ended) = preparing.join_next().await {
+        prepared.push(ended.expect("no producer panics")?);
+    }
+    Ok(prepared)
 }
 
 /// Returns a client of the cluster.

@@ -14,15 +14,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::fs::syncfs;
+use rustix::process::{Resource, getrlimit};
 
 pub use self::error::BenchError;
 pub(crate) use self::error::{load_error, machine};
 use self::side::Slot;
 use self::sums::Sums;
 use self::warm::{warm, warm_slot_bytes};
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Process};
 use crate::load::{LoadPlan, Pace, read_back, run_load, runtime};
 use crate::machine::disk_flushes;
+use crate::metrics::ServerCounters;
 use crate::null_broker::{NullBrokerArguments, NullMode, NullStatistics};
 use crate::options::Durability;
 use crate::probe::{probe_fdatasync, probe_round_trip};
@@ -67,9 +69,6 @@ pub struct Measurer<'a> {
     pub progress: &'a Progress,
 }
 
-/// Names and ids of the processes that serve.
-type Processes = Vec<(String, u32)>;
-
 /// What the kernel has counted at one moment.
 #[derive(Debug, Default)]
 struct Counted {
@@ -77,17 +76,29 @@ struct Counted {
     servers: Vec<ProcessCounters>,
     generator: ProcessCounters,
     disk_flushes: Option<u64>,
+    /// What all servers together tell of themselves; `None` if one of them does not.
+    told: Option<ServerCounters>,
 }
 
 impl Counted {
-    fn read(servers: &Processes, folder: &Path) -> Self {
+    /// What is asked of servers comes last, at the end as at the start: it costs them a little.
+    fn read(servers: &[Process], folder: &Path) -> Self {
         let counters = |process: u32| ProcessCounters::read(process).unwrap_or_default();
         Self {
-            servers: servers.iter().map(|(_, id)| counters(*id)).collect(),
+            servers: servers.iter().map(|server| counters(server.id)).collect(),
             generator: counters(std::process::id()),
             disk_flushes: disk_flushes(folder),
+            told: told_by(servers),
         }
     }
+}
+
+fn told_by(servers: &[Process]) -> Option<ServerCounters> {
+    let mut sum = (!servers.is_empty()).then(ServerCounters::default)?;
+    for server in servers {
+        sum.add(&ServerCounters::read(server.admin?).ok()?);
+    }
+    Some(sum)
 }
 
 /// What runs in one slot.
@@ -130,6 +141,7 @@ impl Measurer<'_> {
     /// # Errors
     /// When something other than the verification fails.
     pub fn measure(&self, scenario: &Scenario) -> Result<ScenarioReport, BenchError> {
+        check_open_files(scenario)?;
         let workload = Arc::new(scenario.workload()?);
         let mut sums = Sums::default();
         let cluster = self.start_cluster(scenario)?;
@@ -199,7 +211,8 @@ impl Measurer<'_> {
         ));
         let folder = self.folder.join(CLUSTER_FOLDER);
         std::fs::create_dir_all(&folder).map_err(|source| machine("make a folder", source))?;
-        let cluster = Cluster::start(self.program, &folder, scenario.servers)?;
+        let connections = scenario.connections_max();
+        let cluster = Cluster::start(self.program, &folder, scenario.servers, connections)?;
         Ok(Some(cluster))
     }
 
@@ -215,6 +228,7 @@ impl Measurer<'_> {
             topic: topic.to_owned(),
             workload: Arc::clone(workload),
             producers: scenario.producers,
+            clients: scenario.clients,
             readers: scenario.readers,
             pace: scenario.pace,
             acks: scenario.acks,
@@ -235,13 +249,14 @@ impl Measurer<'_> {
         &self,
         scenario: &Scenario,
         plan: &LoadPlan,
-        processes: Option<&Processes>,
+        processes: Option<&Vec<Process>>,
         sums: &mut Sums,
     ) -> Result<(), BenchError> {
         self.progress.note(&format!("{}: cluster", scenario.title));
         let runtime = runtime().map_err(|source| machine("make a runtime", source))?;
         let may_omit = self.connect.is_some();
         runtime.block_on(topic::create(plan, scenario.durability, may_omit))?;
+        let processes = processes.map_or(&[][..], |processes| processes);
         let mut slot = self.run_slot(scenario, plan, processes)?;
         self.progress
             .note(&format!("{}: reading back", scenario.title));
@@ -286,12 +301,12 @@ impl Measurer<'_> {
             _ => None,
         };
         let server = self.start_null_broker(scenario, is_sink, &data, relay.as_ref())?;
-        let mut processes = vec![(name_of_null(is_sink).to_owned(), server.id())];
+        let mut processes = vec![Process::of(&server)];
         let mut dialled = server.address().to_owned();
         let relay = relay.map(|mut relay| -> Result<Server, BenchError> {
             let told = relay.tell(server.address());
             told.map_err(|source| machine("tell a null relay where it relays to", source))?;
-            processes.push(("null_relay".to_owned(), relay.id()));
+            processes.push(Process::of(&relay));
             dialled = relay.address().to_owned();
             Ok(relay)
         });
@@ -300,7 +315,7 @@ impl Measurer<'_> {
         if is_sink {
             plan.readers = 0;
         }
-        let mut slot = self.run_slot(scenario, &plan, Some(&processes))?;
+        let mut slot = self.run_slot(scenario, &plan, &processes)?;
         if let Some(relay) = relay {
             relay.stop()?;
         }
@@ -309,7 +324,14 @@ impl Measurer<'_> {
             .last()
             .and_then(|line| serde_json::from_str(line).ok());
         let statistics: NullStatistics = statistics.unwrap_or_default();
-        slot.fsyncs = (!is_sink).then_some(statistics.syncs);
+        slot.told = Some(ServerCounters {
+            syncs: statistics.syncs,
+            batches: statistics.batches,
+            appended_bytes: statistics.bytes,
+            produce_requests: statistics.requests,
+        });
+        // It tells once, at its end.
+        slot.told_for = slot.outcome.ran;
         slot.batches = statistics.batches;
         slot.batch_records = slot.outcome.sent.iter().map(|sent| sent.count).sum();
         slot.batch_bytes = slot.outcome.bytes_sent;
@@ -363,10 +385,8 @@ impl Measurer<'_> {
         &self,
         scenario: &Scenario,
         plan: &LoadPlan,
-        processes: Option<&Processes>,
+        processes: &[Process],
     ) -> Result<Slot, BenchError> {
-        let none = Processes::new();
-        let processes = processes.unwrap_or(&none);
         let mut before = Counted::default();
         let mut after = Counted::default();
         let outcome = run_load(
@@ -377,17 +397,22 @@ impl Measurer<'_> {
         );
         let outcome = outcome.map_err(|source| load_error(&scenario.title, source))?;
         Ok(Slot {
+            told_for: outcome.measured,
             outcome,
             servers: processes
                 .iter()
                 .zip(after.servers.iter().zip(&before.servers))
-                .map(|((name, _), (after, before))| (name.clone(), after.since(before)))
+                .map(|(server, (after, before))| (server.name.clone(), after.since(before)))
                 .collect(),
             generator: after.generator.since(&before.generator),
             disk_flushes: after
                 .disk_flushes
                 .zip(before.disk_flushes)
                 .map(|(after, before)| after.saturating_sub(before)),
+            told: after
+                .told
+                .zip(before.told)
+                .map(|(after, before)| after.since(&before)),
             ..Slot::default()
         })
     }
@@ -405,6 +430,15 @@ impl Measurer<'_> {
         sums.round_trip
             .add(&trips.map_err(|source| machine("use the loopback interface", source))?);
         Ok(())
+    }
+}
+
+/// Refuses a scenario for which a process may not open enough files.
+fn check_open_files(scenario: &Scenario) -> Result<(), BenchError> {
+    let needed = scenario.open_files();
+    match getrlimit(Resource::Nofile).current {
+        Some(permitted) if permitted < needed => Err(BenchError::OpenFiles { needed, permitted }),
+        _ => Ok(()),
     }
 }
 

@@ -63,6 +63,8 @@ pub(crate) struct NullReady {
 /// What a null broker did, printed when it ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NullStatistics {
+    /// Produce requests.
+    pub requests: u64,
     /// Batches written.
     pub batches: u64,
     /// Their bytes.

@@ -21,7 +21,7 @@ const STDIN: u64 = u64::MAX - 1;
 const EVENTS_MAX: usize = 256;
 
 /// The most clients; further ones are closed at once.
-const CLIENTS_MAX: usize = 1024;
+pub(crate) const CLIENTS_MAX: usize = 9_000;
 
 /// How much is copied at once, as much as the null broker reads.
 const BUFFER_BYTES: usize = 256 * 1024;
@@ -53,6 +53,8 @@ struct Relay {
     listener: TcpListener,
     broker: SocketAddr,
     pairs: Vec<Option<Pair>>,
+    /// Places among the pairs that are free.
+    free: Vec<usize>,
     /// Pairs whose turn was over before everything was copied.
     unfinished: VecDeque<usize>,
 }
@@ -94,6 +96,7 @@ impl Relay {
             listener,
             broker,
             pairs: Vec::new(),
+            free: Vec::new(),
             unfinished: VecDeque::new(),
         })
     }
@@ -143,8 +146,7 @@ impl Relay {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error),
             };
-            let free = self.pairs.iter().position(Option::is_none);
-            let slot = free.unwrap_or(self.pairs.len());
+            let slot = self.free.pop().unwrap_or(self.pairs.len());
             if slot == CLIENTS_MAX {
                 continue;
             }
@@ -163,10 +165,10 @@ impl Relay {
                 to_broker: Way::new(),
                 to_client: Way::new(),
             };
-            match free {
-                Some(slot) => self.pairs[slot] = Some(pair),
-                None => self.pairs.push(Some(pair)),
+            if slot == self.pairs.len() {
+                self.pairs.push(None);
             }
+            self.pairs[slot] = Some(pair);
         }
     }
 
@@ -178,7 +180,10 @@ impl Relay {
             Turn::Done => {}
             Turn::Unfinished => self.unfinished.push_back(slot),
             // Dropping the sockets takes them out of epoll.
-            Turn::Closed => self.pairs[slot] = None,
+            Turn::Closed => {
+                self.pairs[slot] = None;
+                self.free.push(slot);
+            }
         }
     }
 }

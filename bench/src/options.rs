@@ -72,8 +72,13 @@ pub struct BenchOptions {
     pub through: Option<Through>,
     /// Partitions of the topic. Default 16, of rows of a file 6. Several numbers as for `brokers`.
     pub partitions: Vec<i32>,
-    /// Producers that send at the same time. Default 2.
+    /// Producers that send at the same time. Default 4.
     pub producers: Option<u32>,
+    /// Over how many clients producers spread, each like a process of a fleet. Default 16, or as many as there are
+    /// producers if that is less.
+    pub clients: Option<u32>,
+    /// How many records each producer sends before it waits until they are acknowledged; `None` is without waiting.
+    pub in_flight: Option<u32>,
     /// Readers that each read everything while it is produced. Default 0; everything is read back at the end anyway.
     pub readers: Option<u32>,
     /// Bytes of a generated value. Default 1024.
@@ -94,9 +99,10 @@ pub struct BenchOptions {
     pub key: Option<String>,
     /// How often the file is sent. Default 1.
     pub repeat: Option<u32>,
-    /// How many keys generated records have. Default 10,000.
+    /// How many made keys generated records have. Default real ones, those of the flights that come with the crate, or
+    /// 10,000 if only a distribution is given.
     pub key_count: Option<u64>,
-    /// How often keys occur. Default all equally often.
+    /// How often made keys occur. Default all equally often.
     pub key_distribution: Option<KeyDistribution>,
     /// Where brokers keep their data while they are measured: a folder on the disk in question. Default the folder for
     /// temporary files, or if that is not on a disk `/var/tmp` or the current one.
@@ -116,6 +122,8 @@ impl BenchOptions {
             || self.through.is_some()
             || !self.partitions.is_empty()
             || self.producers.is_some()
+            || self.clients.is_some()
+            || self.in_flight.is_some()
             || self.readers.is_some()
             || self.record_size_bytes.is_some()
             || self.batch_size_bytes.is_some()
@@ -184,7 +192,7 @@ impl BenchOptions {
     }
 
     /// Returns whether what is said of the load is right, and the fault if it is not.
-    fn load_checks(&self) -> [(bool, &'static str); 10] {
+    fn load_checks(&self) -> [(bool, &'static str); 13] {
         let within = |given: Option<u64>, least: u64, most: u64| {
             given.is_none_or(|given| (least..=most).contains(&given))
         };
@@ -192,8 +200,24 @@ impl BenchOptions {
         let durations = Duration::from_millis(100)..=Duration::from_secs(24 * 3600);
         [
             (
-                within(self.producers.map(u64::from), 1, 512),
-                "--producers must be between 1 and 512",
+                within(self.producers.map(u64::from), 1, 10_000),
+                "--producers must be between 1 and 10,000",
+            ),
+            (
+                within(
+                    self.clients.map(u64::from),
+                    1,
+                    self.producers.unwrap_or(4).max(1).into(),
+                ),
+                "--clients must be between 1 and the number of producers",
+            ),
+            (
+                within(self.in_flight.map(u64::from), 1, 100_000),
+                "--in-flight must be between 1 and 100,000 records",
+            ),
+            (
+                self.in_flight.is_none() || self.rate.is_none(),
+                "--in-flight waits for acknowledgements, --rate does not: give one of them",
             ),
             (
                 within(self.readers.map(u64::from), 0, 64),
@@ -245,13 +269,16 @@ mod tests {
             brokers: vec![3, 0],
             partitions: vec![0],
             producers: Some(0),
+            clients: Some(9),
+            in_flight: Some(0),
+            rate: Some(0),
             record_size_bytes: Some(19),
             input: Some("rows.csv".into()),
             repeat: Some(0),
             ..BenchOptions::default()
         };
         let faults = options.faults();
-        assert_eq!(faults.len(), 9, "{faults:#?}");
+        assert_eq!(faults.len(), 13, "{faults:#?}");
         assert!(BenchOptions::default().faults().is_empty());
     }
 
@@ -263,6 +290,18 @@ mod tests {
             ..BenchOptions::default()
         };
         assert!(!options.describes_workload());
+        for describing in [
+            BenchOptions {
+                clients: Some(2),
+                ..options.clone()
+            },
+            BenchOptions {
+                in_flight: Some(1),
+                ..options.clone()
+            },
+        ] {
+            assert!(describing.describes_workload());
+        }
         options.durability = Some(Durability::PageCache);
         assert!(options.describes_workload());
     }

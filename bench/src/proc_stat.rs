@@ -1,4 +1,4 @@
-//! What the kernel counts for a process: processor time and what it wrote.
+//! What the kernel counts for a process: processor time, what it wrote, and its sockets.
 
 use std::fs;
 use std::io;
@@ -53,6 +53,22 @@ impl ProcessCounters {
     }
 }
 
+/// Returns how many sockets a process holds.
+///
+/// # Errors
+/// When the process is gone or not ours to look at.
+pub fn sockets(process: u32) -> io::Result<u64> {
+    let mut count = 0;
+    for descriptor in fs::read_dir(format!("/proc/{process}/fd"))? {
+        // One that was closed meanwhile leads nowhere.
+        let leads_to = descriptor.and_then(|found| fs::read_link(found.path()));
+        let is_socket =
+            leads_to.is_ok_and(|to| to.as_os_str().as_encoded_bytes().starts_with(b"socket:"));
+        count += u64::from(is_socket);
+    }
+    Ok(count)
+}
+
 /// Fields 14 and 15, counted behind the command, which may hold anything but a last `)`.
 fn processor_time(stat: &str) -> Option<Duration> {
     let (_, rest) = stat.rsplit_once(')')?;
@@ -80,6 +96,16 @@ mod tests {
         let stat = "7 (a) b (c)) S 1 1 1 0 -1 0 0 0 0 0 150 50 0 0 20 0";
         assert_eq!(processor_time(stat), Some(Duration::from_secs(2)));
         assert_eq!(processor_time("7 (a) S 1"), None);
+    }
+
+    #[test]
+    fn sockets_of_this_process_are_counted() {
+        let held: Vec<_> = (0..100)
+            .map(|_| std::net::UdpSocket::bind("127.0.0.1:0").expect("a port"))
+            .collect();
+        assert!(sockets(std::process::id()).expect("proc") >= 100);
+        drop(held);
+        assert!(sockets(0).is_err());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
@@ -75,6 +76,7 @@ pub struct Server {
     log: PathBuf,
     address: String,
     internal_address: String,
+    admin_address: Option<SocketAddr>,
 }
 
 /// The line with which a server says that it is ready.
@@ -84,6 +86,9 @@ struct Ready {
     /// Brokers only.
     #[serde(default)]
     internal: String,
+    /// Brokers and routers only.
+    #[serde(default)]
+    admin: Option<SocketAddr>,
 }
 
 impl Server {
@@ -131,8 +136,10 @@ impl Server {
             log,
             address: String::new(),
             internal_address: String::new(),
+            admin_address: None,
         };
         let ready = server.read_ready()?;
+        server.admin_address = ready.admin;
         (server.address, server.internal_address) = (ready.kafka, ready.internal);
         Ok(server)
     }
@@ -179,6 +186,12 @@ impl Server {
     #[must_use]
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// Returns the address at which it tells its metrics; `None` if it does not.
+    #[must_use]
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin_address
     }
 
     /// Returns its process id.
@@ -255,9 +268,10 @@ mod tests {
     #[test]
     fn a_server_is_known_by_its_line_and_stops_with_its_input() {
         let folder = tempfile::tempdir().expect("a folder");
-        let script = r#"echo '{"ready":true,"kafka":"127.0.0.1:5"}'; read x; echo done"#;
+        let script = r#"echo '{"ready":true,"kafka":"127.0.0.1:5","admin":"127.0.0.1:6"}'; read x; echo done"#;
         let server = shell(script, folder.path()).expect("ready");
         assert_eq!(server.address(), "127.0.0.1:5");
+        assert_eq!(server.admin_address(), "127.0.0.1:6".parse().ok());
         assert!(server.id() > 0);
         // `read` fails at the end of the input, the script goes on.
         assert_eq!(server.stop().expect("stops"), ["done\n"]);

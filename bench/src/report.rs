@@ -139,18 +139,33 @@ pub struct Side {
     /// The server's calls that write, files and sockets, in the measured time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub write_calls: Option<u64>,
-    /// The server's calls of fdatasync, warm-up included; absent if it does not tell.
+    /// By process likewise, for a million records.
+    pub cpu_seconds_per_million_records: BTreeMap<String, f64>,
+    /// The servers' syncs of files of the log, of a null broker those of its warm-up included; absent if they do not
+    /// tell.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fsyncs: Option<u64>,
+    /// The same per second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fsyncs_per_second: Option<f64>,
+    /// Requests that produce, at what is dialled, per second; absent if the servers do not tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub produce_requests_per_second: Option<f64>,
+    /// Sockets of the generator, in the slot where they were most; absent if the kernel does not tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sockets: Option<u64>,
     /// Flushes of the disk's cache in the measured time, whoever asked for them; absent if the kernel does not tell.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub disk_flushes: Option<u64>,
     /// Records per stored batch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub records_per_batch: Option<f64>,
-    /// Bytes per stored batch.
+    /// Bytes of keys and values per stored batch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes_per_batch: Option<f64>,
+    /// Bytes per stored batch as it lies in the log, headers included; absent if the servers do not tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stored_bytes_per_batch: Option<f64>,
     /// The first failure of a record that was not acknowledged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_failure: Option<String>,

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::cluster::Topology;
 use crate::load::Pace;
+use crate::null_relay::CLIENTS_MAX;
 use crate::options::{BenchOptions, Durability, Extent, Through};
 use crate::workload::{
     InputError, KeyDistribution, KeySpace, Placement, Rows, STAMP_BYTES, Workload,
@@ -34,6 +35,8 @@ pub struct Scenario {
     pub partitions: i32,
     /// Producers that send at the same time.
     pub producers: u32,
+    /// Over how many clients they spread, which share what connections they can: the processes of a fleet.
+    pub clients: u32,
     /// Readers that follow while it runs.
     pub readers: u32,
     /// When records are sent.
@@ -102,10 +105,8 @@ pub enum Input {
     Generated {
         /// Bytes of a value.
         value_bytes: usize,
-        /// How many keys there are.
-        key_count: u64,
-        /// How often they occur.
-        distribution: KeyDistribution,
+        /// What keys they have.
+        keys: Keys,
     },
     /// The rows of the flights that come with the crate.
     BuiltIn {
@@ -123,6 +124,20 @@ pub enum Input {
     },
 }
 
+/// The keys of generated records.
+#[derive(Clone, Copy, Debug)]
+pub enum Keys {
+    /// Those of the flights that come with the crate, each as often as it occurs there.
+    BuiltIn,
+    /// They are made as well.
+    Made {
+        /// How many there are.
+        count: u64,
+        /// How often they occur.
+        distribution: KeyDistribution,
+    },
+}
+
 /// A scenario as reports show it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ScenarioConfig {
@@ -137,6 +152,8 @@ pub struct ScenarioConfig {
     pub partitions: i32,
     /// Producers that send at the same time.
     pub producers: u32,
+    /// Over how many clients they spread.
+    pub clients: u32,
     /// Readers that follow while it runs.
     pub readers: u32,
     /// When records are sent, in words.
@@ -155,6 +172,12 @@ pub struct ScenarioConfig {
     pub duration_ms: u128,
 }
 
+/// Over how many clients producers spread if nobody says: as many small processes as a small fleet has.
+const FLEET_CLIENTS: u32 = 16;
+
+/// The files that a process opens besides sockets of clients.
+const OPEN_FILES_BESIDES: u64 = 256;
+
 /// Draws the keys of generated records.
 const KEY_SEED: u64 = 0x006b_6579_6c61_6e65;
 
@@ -171,12 +194,12 @@ impl Scenario {
             yardsticks: Yardsticks::DIALLED,
             input: Input::Generated {
                 value_bytes: 1024,
-                key_count: 10_000,
-                distribution: KeyDistribution::Uniform,
+                keys: Keys::BuiltIn,
             },
             placement: Placement::ByKey,
             partitions: 1,
             producers: 4,
+            clients: 4,
             readers: 0,
             pace: Pace::FlatOut,
             batch_size_bytes: 128 * 1024,
@@ -223,19 +246,28 @@ impl Scenario {
     fn from_options(options: &BenchOptions, servers: Topology, partitions: Option<i32>) -> Self {
         let mut scenario = Self::large_batches("options", "the workload of the options");
         scenario.servers = servers;
-        scenario.yardsticks = Yardsticks {
-            has_null_relay: servers.through() == Through::Router && options.connect.is_none(),
-            ..Yardsticks::DIALLED
-        };
         scenario.take_input(options);
         scenario.partitions = partitions.unwrap_or(scenario.partitions);
         scenario.producers = options.producers.unwrap_or(scenario.producers);
+        scenario.clients = options.clients.unwrap_or(FLEET_CLIENTS);
+        scenario.clients = scenario.clients.min(scenario.producers);
         scenario.readers = options.readers.unwrap_or(0);
         if let Some(rate) = options.rate {
             scenario.pace = Pace::Rate(rate);
             // Who sets a rate asks for latency, of which lingering would be a part.
             scenario.linger = Duration::ZERO;
         }
+        if let Some(records) = options.in_flight {
+            scenario.pace = Pace::Closed(records);
+            // They are waited for, so nothing more can come.
+            scenario.linger = Duration::ZERO;
+        }
+        scenario.yardsticks = Yardsticks {
+            has_null_relay: servers.through() == Through::Router
+                && options.connect.is_none()
+                && scenario.sockets() <= CLIENTS_MAX as u64,
+            ..Yardsticks::DIALLED
+        };
         let batch = options.batch_size_bytes;
         scenario.batch_size_bytes = batch.unwrap_or(scenario.batch_size_bytes);
         scenario.acks = options.acks.unwrap_or(Acks::All);
@@ -269,10 +301,41 @@ impl Scenario {
             self.partitions = 16;
             self.input = Input::Generated {
                 value_bytes: options.record_size_bytes.unwrap_or(1024),
-                key_count: options.key_count.unwrap_or(10_000),
-                distribution: options.key_distribution.unwrap_or(KeyDistribution::Uniform),
+                keys: match (options.key_count, options.key_distribution) {
+                    (None, None) => Keys::BuiltIn,
+                    (count, distribution) => Keys::Made {
+                        count: count.unwrap_or(10_000),
+                        distribution: distribution.unwrap_or(KeyDistribution::Uniform),
+                    },
+                },
             };
         }
+    }
+
+    /// Returns how many sockets producers, clients and readers hold at most against a null broker, which is one server.
+    fn sockets(&self) -> u64 {
+        u64::from(self.producers) + u64::from(self.clients) + 2 * u64::from(self.readers)
+    }
+
+    /// Returns how many connections one server must take.
+    #[must_use]
+    pub fn connections_max(&self) -> u64 {
+        self.sockets() + OPEN_FILES_BESIDES
+    }
+
+    /// Returns how many files one process must be permitted to open.
+    #[must_use]
+    pub fn open_files(&self) -> u64 {
+        // Who dials brokers has a connection to each; a relay has two for each client.
+        let generator = match self.servers.through() {
+            Through::Broker => self.sockets() * u64::from(self.servers.brokers),
+            Through::Router => self.sockets(),
+        };
+        let relay = match self.yardsticks.has_null_relay {
+            true => 2 * self.sockets(),
+            false => 0,
+        };
+        generator.max(relay) + OPEN_FILES_BESIDES
     }
 
     /// Returns whether memory is what bounds it: flat out, and nothing waits for a disk.
@@ -287,12 +350,14 @@ impl Scenario {
     /// When the input cannot be read.
     pub fn workload(&self) -> Result<Workload, InputError> {
         let (rows, repeat) = match &self.input {
-            Input::Generated {
-                value_bytes,
-                key_count,
-                distribution,
-            } => {
-                let keys = KeySpace::new(*key_count, *distribution, KEY_SEED);
+            Input::Generated { value_bytes, keys } => {
+                let keys = match *keys {
+                    Keys::BuiltIn => KeySpace::of_rows(Rows::built_in(1).keys(), KEY_SEED),
+                    Keys::Made {
+                        count,
+                        distribution,
+                    } => KeySpace::new(count, distribution, KEY_SEED),
+                };
                 let value_bytes = (*value_bytes).max(STAMP_BYTES);
                 return Ok(Workload::generated(
                     keys,
@@ -320,6 +385,7 @@ impl Scenario {
             through: self.servers.through(),
             partitions: self.partitions,
             producers: self.producers,
+            clients: self.clients,
             readers: self.readers,
             pace: match self.pace {
                 Pace::FlatOut => "flat out".to_owned(),
@@ -343,17 +409,24 @@ impl Scenario {
 impl std::fmt::Display for Input {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Generated {
-                value_bytes,
-                key_count,
-                distribution,
-            } => {
-                write!(formatter, "values of {value_bytes} bytes, {key_count} keys")?;
-                match distribution {
-                    KeyDistribution::Uniform => formatter.write_str(" equally often"),
-                    KeyDistribution::Zipf { exponent } => {
-                        write!(formatter, " by Zipf's law with exponent {exponent}")
+            Self::Generated { value_bytes, keys } => {
+                write!(formatter, "values of {value_bytes} bytes, ")?;
+                match keys {
+                    Keys::BuiltIn => {
+                        let (name, column) = (crate::flights::NAME, crate::flights::KEY_COLUMN);
+                        write!(formatter, "keys as in {name} by {column}")
                     }
+                    Keys::Made {
+                        count,
+                        distribution: KeyDistribution::Uniform,
+                    } => write!(formatter, "{count} keys equally often"),
+                    Keys::Made {
+                        count,
+                        distribution: KeyDistribution::Zipf { exponent },
+                    } => write!(
+                        formatter,
+                        "{count} keys by Zipf's law with exponent {exponent}"
+                    ),
                 }
             }
             Self::BuiltIn { repeat } => {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::cluster::Topology;
 use crate::load::Pace;
 use crate::options::Durability;
-use crate::scenario::{Input, Scenario, Yardsticks};
+use crate::scenario::{Input, Keys, Scenario, Yardsticks};
 use crate::workload::Placement;
 
 /// The scenario whose figures stand at the top of the report.
@@ -23,6 +23,7 @@ pub fn scenarios() -> Vec<Scenario> {
         three_brokers(),
         one_in_flight(),
         small_batches(),
+        vec![fleet()],
     ];
     all.concat()
 }
@@ -35,6 +36,7 @@ fn real_rows() -> Vec<Scenario> {
             input: Input::BuiltIn { repeat: 1 },
             partitions: 6,
             producers: 2,
+            clients: 2,
             readers: 1,
             pace: Pace::Rate(20_000),
             linger: Duration::ZERO,
@@ -48,6 +50,7 @@ fn real_rows() -> Vec<Scenario> {
             input: Input::BuiltIn { repeat: 20 },
             partitions: 6,
             producers: 2,
+            clients: 2,
             ..large(
                 "flights",
                 "real rows, flat out, 6 partitions, 3 brokers, router",
@@ -107,6 +110,7 @@ fn three_brokers() -> Vec<Scenario> {
 fn one_in_flight() -> Vec<Scenario> {
     let dialled = Scenario {
         producers: 1,
+        clients: 1,
         pace: Pace::Closed(1),
         linger: Duration::ZERO,
         has_probes: true,
@@ -124,6 +128,7 @@ fn small_batches() -> Vec<Scenario> {
     vec![
         Scenario {
             producers: 16,
+            clients: 16,
             pace: Pace::Closed(16),
             yardsticks: Yardsticks::NULL_BROKER,
             ..large(
@@ -134,6 +139,7 @@ fn small_batches() -> Vec<Scenario> {
         Scenario {
             partitions: 16,
             producers: 16,
+            clients: 16,
             placement: Placement::ByProducer,
             pace: Pace::Closed(16),
             yardsticks: Yardsticks::NULL_BROKER,
@@ -143,6 +149,27 @@ fn small_batches() -> Vec<Scenario> {
             )
         },
     ]
+}
+
+/// Returns many small producers, as those of a fleet of services are: each waits for its record before it sends the next.
+fn fleet() -> Scenario {
+    Scenario {
+        servers: Topology::ROUTED_BROKER,
+        input: Input::Generated {
+            value_bytes: 100,
+            keys: Keys::BuiltIn,
+        },
+        partitions: 16,
+        producers: 1_000,
+        clients: 16,
+        pace: Pace::Closed(1),
+        linger: Duration::ZERO,
+        yardsticks: Yardsticks::ROUTED,
+        ..large(
+            "small-producers",
+            "100 B, 1,000 producers with one record in flight, 16 partitions, router",
+        )
+    }
 }
 
 /// Returns a scenario through a router instead of dialled.

@@ -8,6 +8,7 @@ use crate::arguments::{
     BenchArguments, BenchCommand, DurabilityName, ThroughName, WorkloadArguments,
 };
 use crate::failure::Failure;
+use crate::open_files;
 
 /// Runs `keylane bench`.
 ///
@@ -27,6 +28,8 @@ pub(crate) fn run(arguments: BenchArguments) -> Result<(), Failure> {
         Some(BenchCommand::Limit(workload)) => options(*workload, Extent::Limit),
         None => options(arguments.workload, Extent::Measure),
     };
+    // Servers raise theirs; the null broker and relay have the one of this process.
+    open_files::raise();
     let report = keylane_bench::run(&options).map_err(|error| match error {
         BenchError::Options { faults } => Failure::faults(faults),
         error => Failure::from_error(&error),
@@ -53,6 +56,8 @@ fn options(arguments: WorkloadArguments, extent: Extent) -> BenchOptions {
         }),
         partitions: arguments.partitions,
         producers: arguments.producers,
+        clients: arguments.clients,
+        in_flight: arguments.in_flight,
         readers: arguments.readers,
         record_size_bytes: bytes(arguments.record_size),
         batch_size_bytes: bytes(arguments.batch_size),

@@ -13,19 +13,8 @@ const CONNECTIONS_DIVISOR: u64 = 4;
 /// lowers their number (`connections`) and says so: a socket must never take the descriptor that a new segment needs, for want of which
 /// the data folder goes offline.
 pub(crate) fn raise_limit(connections: &mut usize) {
-    let limit = getrlimit(Resource::Nofile);
-    // `None` is no limit at all.
-    let Some(maximum) = limit.maximum else { return };
-    let raised = Rlimit {
-        current: limit.maximum,
-        ..limit
-    };
-    let open_files_max = match setrlimit(Resource::Nofile, raised) {
-        Ok(()) => maximum,
-        Err(error) => {
-            warn!(%error, "the limit of open files could not be raised");
-            limit.current.unwrap_or(maximum)
-        }
+    let Some(open_files_max) = raise() else {
+        return;
     };
     let configured = *connections;
     let connections_max = connections_within(open_files_max, configured);
@@ -38,6 +27,24 @@ pub(crate) fn raise_limit(connections: &mut usize) {
             "fewer connections are taken than configured, for the limit of open files: raise it (ulimit -n), or lower \
              --connections-max"
         );
+    }
+}
+
+/// Raises the limit to the most that is permitted and returns it; `None` is no limit at all. Processes started from here
+/// have the same.
+pub(crate) fn raise() -> Option<u64> {
+    let limit = getrlimit(Resource::Nofile);
+    let maximum = limit.maximum?;
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => Some(maximum),
+        Err(error) => {
+            warn!(%error, "the limit of open files could not be raised");
+            Some(limit.current.unwrap_or(maximum))
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::sync::Barrier;
 use super::LoadPlan;
 use crate::clock::{monotonic_ns, nanoseconds};
 
-/// How long after the last producer is connected the load begins.
+/// How long after the last producer is ready the load begins.
 const LEAD_NS: u64 = 5_000_000;
 
 /// How often waiting threads look up.
@@ -74,7 +74,7 @@ impl Window {
     }
 }
 
-/// Where producers meet before any of them sends.
+/// Where the threads of producers meet before any of them sends.
 #[derive(Debug)]
 pub(super) struct Start {
     barrier: Barrier,
@@ -83,15 +83,15 @@ pub(super) struct Start {
 }
 
 impl Start {
-    pub(super) fn new(producers: usize, ends_by_itself: bool) -> Self {
+    pub(super) fn new(threads: usize, ends_by_itself: bool) -> Self {
         Self {
-            barrier: Barrier::new(producers),
+            barrier: Barrier::new(threads),
             window: OnceLock::new(),
             is_endless: !ends_by_itself,
         }
     }
 
-    /// Waits for the other producers and returns the window, which begins a moment later.
+    /// Waits for the other threads and returns the window, which begins a moment later.
     pub(super) async fn meet(&self, plan: &LoadPlan) -> Window {
         self.barrier.wait().await;
         *self.window.get_or_init(|| {

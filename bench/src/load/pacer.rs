@@ -1,6 +1,7 @@
 //! Sleeps to the microsecond: tokio's own timers round to milliseconds, which is more than most latencies measured.
 
 use std::io;
+use std::time::Duration;
 
 use rustix::fd::OwnedFd;
 use rustix::time::{
@@ -12,7 +13,15 @@ use tokio::io::unix::AsyncFd;
 
 use crate::clock::monotonic_ns;
 
-/// A timer of one task.
+/// Waits for a moment, to the millisecond and without a timer of its own.
+pub(super) async fn nap_until(moment_ns: u64) {
+    let rest = Duration::from_nanos(moment_ns.saturating_sub(monotonic_ns()));
+    if !rest.is_zero() {
+        tokio::time::sleep(rest).await;
+    }
+}
+
+/// A timer of one task. It costs a file descriptor.
 #[derive(Debug)]
 pub(super) struct Pacer {
     timer: AsyncFd<OwnedFd>,

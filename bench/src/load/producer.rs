@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use keylane_client::{Producer, ProducerRecord, Receipt};
+use keylane_client::{Client, Producer, ProducerRecord, Receipt};
 
 use super::gauge::{Gauge, Window};
-use super::pacer::Pacer;
-use super::settle::{Pending, Settled, Settler};
+use super::pacer::{Pacer, nap_until};
+use super::settle::{Pending, Settled, Settler, SharedLatencies, locked};
 use super::{LoadError, LoadPlan, Pace};
 use crate::clock::monotonic_ns;
 use crate::schedule::Schedule;
@@ -24,9 +24,37 @@ const MEMORY_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// The share of a load's bytes that its warm-up may use, so that some are left to be measured.
 const WARM_UP_SHARE: u64 = 4;
 
-/// Returns the producer of a stream, ready to send.
-pub(super) async fn connect(plan: &LoadPlan, stream: u32) -> Result<Producer, LoadError> {
-    let client = super::connect(plan.address(stream)).await?;
+/// What the producers of a thread have in common.
+#[derive(Clone, Debug)]
+pub(super) struct Common {
+    pub(super) plan: Arc<LoadPlan>,
+    pub(super) gauge: Arc<Gauge>,
+    pub(super) publish: SharedLatencies,
+}
+
+/// A producer under way.
+#[derive(Debug)]
+pub(super) struct Sending {
+    common: Common,
+    producer: Producer,
+    stream: u32,
+    window: Window,
+    settled: Settled,
+    sequence: u64,
+    end: u64,
+    bytes_left: u64,
+    warm_up_bytes_left: u64,
+    record: RecordToSend,
+}
+
+/// Returns the producer of a stream, ready to send. In a closed loop it has sent its first records, unless the stream
+/// ends: then its connections are there when the load begins, however many they are.
+pub(super) async fn prepare(
+    client: Client,
+    common: Common,
+    stream: u32,
+) -> Result<Sending, LoadError> {
+    let plan = &common.plan;
     let partitions = usize::try_from(plan.workload.partitions()).unwrap_or(1);
     let memory = plan
         .batch_size_bytes
@@ -39,91 +67,77 @@ pub(super) async fn connect(plan: &LoadPlan, stream: u32) -> Result<Producer, Lo
         .memory_bytes(memory.clamp(MEMORY_BYTES_MIN, MEMORY_BYTES_MAX))
         .create_topics(false)
         .build();
-    Ok(producer.await?)
+    let bytes = plan.bytes_max / u64::from(plan.producers);
+    let end = plan.workload.count(stream);
+    let mut sending = Sending {
+        producer: producer.await?,
+        stream,
+        window: Window::default(),
+        settled: Settled::new(stream, Window::default()),
+        sequence: 0,
+        end: end.unwrap_or(u64::MAX),
+        bytes_left: bytes,
+        warm_up_bytes_left: bytes / WARM_UP_SHARE,
+        record: RecordToSend::default(),
+        common,
+    };
+    if let (Pace::Closed(records), None) = (sending.common.plan.pace, end) {
+        sending.send_group(records, monotonic_ns()).await?;
+    }
+    Ok(sending)
 }
 
 /// Sends until the window ends, the bytes are used up or the stream ends, and waits until everything is settled.
-pub(super) async fn run(
-    plan: &LoadPlan,
-    producer: Producer,
-    stream: u32,
-    window: Window,
-    gauge: &Arc<Gauge>,
-) -> Result<Settled, LoadError> {
-    let mut sending = Sending {
-        plan,
-        producer: &producer,
-        stream,
-        window,
-        sequence: 0,
-        end: plan.workload.count(stream).unwrap_or(u64::MAX),
-        bytes_left: plan.bytes_max / u64::from(plan.producers),
-        warm_up_bytes_left: plan.bytes_max / u64::from(plan.producers) / WARM_UP_SHARE,
-        record: RecordToSend::default(),
-    };
-    let pacer = Pacer::new()?;
-    pacer.sleep_until(window.load_ns).await?;
-    let mut settled = match plan.pace {
-        Pace::FlatOut => sending.run_open(None, &pacer, gauge).await?,
+pub(super) async fn run(mut sending: Sending, window: Window) -> Result<Settled, LoadError> {
+    sending.window = window;
+    sending.settled.window = window;
+    let plan = Arc::clone(&sending.common.plan);
+    nap_until(window.load_ns).await;
+    match plan.pace {
+        Pace::FlatOut => sending.run_open(None).await?,
         Pace::Rate(rate) => {
-            let schedule = Schedule::new(window.load_ns, rate, plan.producers, stream);
-            sending.run_open(Some(schedule), &pacer, gauge).await?
+            let schedule = Schedule::new(window.load_ns, rate, plan.producers, sending.stream);
+            sending.run_open(Some(schedule)).await?;
         }
-        Pace::Closed(records) => sending.run_closed(records, &pacer, gauge).await?,
-    };
+        Pace::Closed(records) => sending.run_closed(records).await?,
+    }
+    let mut settled = sending.settled;
     settled.sent.count = sending.sequence;
     settled.bytes_sent = plan.bytes_max / u64::from(plan.producers) - sending.bytes_left;
     // What failed is known from its receipt.
-    let _ = producer.close().await;
+    let _ = sending.producer.close().await;
     Ok(settled)
 }
 
-/// A producer under way.
-struct Sending<'a> {
-    plan: &'a LoadPlan,
-    producer: &'a Producer,
-    stream: u32,
-    window: Window,
-    sequence: u64,
-    end: u64,
-    bytes_left: u64,
-    warm_up_bytes_left: u64,
-    record: RecordToSend,
-}
-
-impl Sending<'_> {
+impl Sending {
     fn is_over(&self, now_ns: u64) -> bool {
         now_ns >= self.window.end_ns || self.sequence >= self.end || self.bytes_left == 0
     }
 
     /// Waits for measuring to begin once the warm-up has used its share of the bytes.
-    async fn save_bytes(&mut self, pacer: &Pacer) -> Result<(), LoadError> {
+    async fn save_bytes(&mut self) {
         if self.warm_up_bytes_left == 0 {
-            pacer.sleep_until(self.window.start_ns).await?;
+            nap_until(self.window.start_ns).await;
         }
-        Ok(())
     }
 
     /// Sends on a schedule, or without one as fast as memory permits.
-    async fn run_open(
-        &mut self,
-        schedule: Option<Schedule>,
-        pacer: &Pacer,
-        gauge: &Arc<Gauge>,
-    ) -> Result<Settled, LoadError> {
-        let mut settler = Settler::new(self.stream, self.window, Arc::clone(gauge));
+    async fn run_open(&mut self, schedule: Option<Schedule>) -> Result<(), LoadError> {
+        let settled = std::mem::take(&mut self.settled);
+        let mut settler = Settler::new(settled, &self.common);
+        let pacer = schedule.map(|_| Pacer::new()).transpose()?;
         loop {
-            if schedule.is_none() {
-                self.save_bytes(pacer).await?;
-            }
             let due_ns = match schedule {
-                None => monotonic_ns(),
+                None => {
+                    self.save_bytes().await;
+                    monotonic_ns()
+                }
                 Some(schedule) => schedule.due_ns(self.sequence),
             };
             if self.is_over(due_ns) {
                 break;
             }
-            if schedule.is_some() {
+            if let Some(pacer) = &pacer {
                 pacer.sleep_until(due_ns).await?;
             }
             let pending = self.send(due_ns).await?;
@@ -131,43 +145,45 @@ impl Sending<'_> {
         }
         // What fails is known from its receipt.
         let _ = self.producer.flush().await;
-        Ok(settler.finish().await)
+        self.settled = settler.finish().await;
+        Ok(())
     }
 
     /// Sends a number of records, waits for all of them, and goes on.
-    async fn run_closed(
-        &mut self,
-        records: u32,
-        pacer: &Pacer,
-        gauge: &Gauge,
-    ) -> Result<Settled, LoadError> {
-        let mut settled = Settled::new(self.stream, self.window);
-        let mut group: Vec<Pending> = Vec::new();
+    async fn run_closed(&mut self, records: u32) -> Result<(), LoadError> {
         loop {
-            self.save_bytes(pacer).await?;
+            self.save_bytes().await;
             let due_ns = monotonic_ns();
             if self.is_over(due_ns) {
-                return Ok(settled);
+                return Ok(());
             }
-            for _ in 0..records {
-                if self.is_over(due_ns) {
-                    break;
-                }
-                let pending = self.send(due_ns).await?;
-                group.push(pending);
+            self.send_group(records, due_ns).await?;
+        }
+    }
+
+    /// Sends a number of records, if there are so many, and waits for all of them.
+    async fn send_group(&mut self, records: u32, due_ns: u64) -> Result<(), LoadError> {
+        let mut group: Vec<Pending> = Vec::new();
+        for _ in 0..records {
+            if self.sequence >= self.end || self.bytes_left == 0 {
+                break;
             }
-            // What fails is known from its receipt.
-            let _ = self.producer.flush().await;
-            let now_ns = monotonic_ns();
-            let bytes = group.iter().map(|pending| pending.bytes).sum();
-            gauge.add(group.len() as u64, bytes);
-            for pending in group.drain(..) {
-                match acknowledged(&pending.receipt) {
-                    Ok(()) => settled.on_acknowledged(pending.due_ns, pending.bytes, now_ns),
-                    Err(failure) => settled.on_failed(pending.sequence, &failure),
-                }
+            let pending = self.send(due_ns).await?;
+            group.push(pending);
+        }
+        // What fails is known from its receipt.
+        let _ = self.producer.flush().await;
+        let now_ns = monotonic_ns();
+        let bytes = group.iter().map(|pending| pending.bytes).sum();
+        self.common.gauge.add(group.len() as u64, bytes);
+        let mut publish = locked(&self.common.publish);
+        for pending in group {
+            match acknowledged(&pending.receipt) {
+                Ok(()) => self.settled.on_acknowledged(&pending, now_ns, &mut publish),
+                Err(failure) => self.settled.on_failed(pending.sequence, &failure),
             }
         }
+        Ok(())
     }
 
     async fn send(&mut self, due_ns: u64) -> Result<Pending, LoadError> {
@@ -177,8 +193,8 @@ impl Sending<'_> {
             due_ns,
         };
         let record = &mut self.record;
-        self.plan.workload.write(stamp, record);
-        let mut outgoing = ProducerRecord::to(&self.plan.topic)
+        self.common.plan.workload.write(stamp, record);
+        let mut outgoing = ProducerRecord::to(&self.common.plan.topic)
             .key(&record.key)
             .value(&record.value);
         if let Some(partition) = record.partition {

@@ -3,19 +3,28 @@
 //! One task per partition, since batches of one partition are acknowledged in order, those of several are not.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use keylane_client::{PartitionIndex, Receipt};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::gauge::{Gauge, Window};
+use super::producer::Common;
 use crate::clock::monotonic_ns;
 use crate::latency::Latencies;
 use crate::verify::Sent;
 
 /// How many records may wait to be settled per partition; beyond that the producer waits.
 const WAITING_MAX: usize = 64 * 1024;
+
+/// The latencies of all streams of a thread: one distribution has the size of many streams.
+pub(super) type SharedLatencies = Arc<Mutex<Latencies>>;
+
+/// Returns what only one at a time may change.
+pub(super) fn locked<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().expect("nobody panics while holding it")
+}
 
 /// A record that was sent.
 #[derive(Debug)]
@@ -36,7 +45,6 @@ pub(super) struct Settled {
     /// Their bytes.
     pub(super) bytes: u64,
     pub(super) bytes_sent: u64,
-    pub(super) publish: Latencies,
     /// When the last record was acknowledged.
     pub(super) last_ns: u64,
     pub(super) sent: Sent,
@@ -53,13 +61,18 @@ impl Settled {
     }
 
     /// Counts a record that was acknowledged at this moment.
-    pub(super) fn on_acknowledged(&mut self, due_ns: u64, bytes: u64, now_ns: u64) {
+    pub(super) fn on_acknowledged(
+        &mut self,
+        pending: &Pending,
+        now_ns: u64,
+        publish: &mut Latencies,
+    ) {
         if self.window.holds(now_ns) {
             self.records += 1;
-            self.bytes += bytes;
+            self.bytes += pending.bytes;
         }
-        if self.window.holds(due_ns) {
-            self.publish.record(now_ns.saturating_sub(due_ns));
+        if self.window.holds(pending.due_ns) {
+            publish.record(now_ns.saturating_sub(pending.due_ns));
         }
         self.last_ns = self.last_ns.max(now_ns);
     }
@@ -77,14 +90,16 @@ impl Settled {
 pub(super) struct Settler {
     settled: Arc<Mutex<Settled>>,
     gauge: Arc<Gauge>,
+    publish: SharedLatencies,
     partitions: BTreeMap<PartitionIndex, (mpsc::Sender<Pending>, JoinHandle<()>)>,
 }
 
 impl Settler {
-    pub(super) fn new(stream: u32, window: Window, gauge: Arc<Gauge>) -> Self {
+    pub(super) fn new(settled: Settled, common: &Common) -> Self {
         Self {
-            settled: Arc::new(Mutex::new(Settled::new(stream, window))),
-            gauge,
+            settled: Arc::new(Mutex::new(settled)),
+            gauge: Arc::clone(&common.gauge),
+            publish: Arc::clone(&common.publish),
             partitions: BTreeMap::new(),
         }
     }
@@ -94,7 +109,8 @@ impl Settler {
         let partition = pending.receipt.partition();
         let (sender, _) = self.partitions.entry(partition).or_insert_with(|| {
             let (sender, receiver) = mpsc::channel(WAITING_MAX);
-            let task = run(receiver, Arc::clone(&self.settled), Arc::clone(&self.gauge));
+            let shared = (Arc::clone(&self.settled), Arc::clone(&self.publish));
+            let task = run(receiver, shared, Arc::clone(&self.gauge));
             (sender, tokio::spawn(task))
         });
         let taken = sender.send(pending).await;
@@ -107,14 +123,13 @@ impl Settler {
             drop(sender);
             task.await.expect("no settler panics");
         }
-        let mut settled = self.settled.lock().expect("no settler panics");
-        std::mem::take(&mut *settled)
+        std::mem::take(&mut *locked(&self.settled))
     }
 }
 
 async fn run(
     mut receiver: mpsc::Receiver<Pending>,
-    settled: Arc<Mutex<Settled>>,
+    (settled, publish): (Arc<Mutex<Settled>>, SharedLatencies),
     gauge: Arc<Gauge>,
 ) {
     let mut pendings = Vec::new();
@@ -124,12 +139,13 @@ async fn run(
             let mut outcome = (&mut pending.receipt).await;
             // The rest of the batch is acknowledged with its first record.
             let now_ns = monotonic_ns();
-            let mut settled = settled.lock().expect("no settler panics");
+            let mut settled = locked(&settled);
+            let mut publish = locked(&publish);
             let (mut records, mut bytes) = (0, 0);
             loop {
                 match outcome {
                     Ok(_) => {
-                        settled.on_acknowledged(pending.due_ns, pending.bytes, now_ns);
+                        settled.on_acknowledged(&pending, now_ns, &mut publish);
                         records += 1;
                         bytes += pending.bytes;
                     }

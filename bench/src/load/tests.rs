@@ -16,6 +16,7 @@ fn plan(workload: Workload, pace: Pace, folder: &std::path::Path) -> LoadPlan {
         topic: "t".to_owned(),
         workload: Arc::new(workload),
         producers: 2,
+        clients: 2,
         readers: 1,
         pace,
         acks: Acks::All,
@@ -83,6 +84,23 @@ fn a_closed_loop_waits_for_each_group() {
     plan.linger = Duration::ZERO;
     let outcome = run_and_verify(&plan);
     assert!(outcome.sent.iter().all(|sent| sent.count % 4 == 0));
+}
+
+#[test]
+fn many_small_producers_of_few_clients_are_ready_before_they_are_measured() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut plan = plan(generated(), Pace::Closed(1), folder.path());
+    plan.producers = 150;
+    plan.clients = 3;
+    plan.linger = Duration::ZERO;
+    let outcome = run_and_verify(&plan);
+    assert_eq!(outcome.sent.len(), 150);
+    assert!(outcome.sent.iter().all(|sent| sent.count > 1));
+    assert!(outcome.records > 150 && outcome.publish.count() >= 150);
+    // At least one for each producer and client, and those of other tests that run beside this one.
+    let sockets = outcome.sockets.expect("the kernel tells");
+    assert!(sockets >= 153, "{sockets}");
+    assert!(outcome.ran > outcome.measured);
 }
 
 #[test]

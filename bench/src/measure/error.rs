@@ -50,6 +50,17 @@ pub enum BenchError {
         /// What is needed.
         needed_mib: u64,
     },
+    /// A process may not open so many files.
+    #[error(
+        "so many connections need {needed} open files a process, and {permitted} are permitted: lower --producers, or \
+         raise the limit (ulimit -n)"
+    )]
+    OpenFiles {
+        /// How many are needed.
+        needed: u64,
+        /// How many are permitted.
+        permitted: u64,
+    },
     /// Something on this machine failed.
     #[error("{what}")]
     Io {

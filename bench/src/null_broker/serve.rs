@@ -23,9 +23,10 @@ use crate::clock::monotonic_ns;
 
 const LISTENER: u64 = u64::MAX;
 const STDIN: u64 = u64::MAX - 1;
-const EVENTS_MAX: usize = 256;
+/// How many connections are read before what they sent is written: all small requests of a fleet share a sync.
+const EVENTS_MAX: usize = 4096;
 /// The most connections; further ones are closed at once.
-const CONNECTIONS_MAX: usize = 1024;
+const CONNECTIONS_MAX: usize = 16 * 1024;
 
 /// A Fetch that waits for records.
 #[derive(Debug)]
@@ -45,9 +46,12 @@ pub(super) struct Server {
     partition_count: i32,
     partitions: Partitions,
     connections: Vec<Option<Connection>>,
+    /// Places among the connections that are free.
+    free: Vec<usize>,
     group: Group,
     waiting: Vec<WaitingFetch>,
     next_producer_id: i64,
+    requests: u64,
     batches: u64,
     bytes: u64,
 }
@@ -74,9 +78,11 @@ impl Server {
             partition_count,
             partitions: Partitions::default(),
             connections: Vec::new(),
+            free: Vec::new(),
             group: Group::default(),
             waiting: Vec::new(),
             next_producer_id: 0,
+            requests: 0,
             batches: 0,
             bytes: 0,
         })
@@ -127,6 +133,7 @@ impl Server {
     fn statistics(&self) -> NullStatistics {
         let store = self.store.as_ref();
         NullStatistics {
+            requests: self.requests,
             batches: self.batches,
             bytes: self.bytes,
             writes: store.map_or(0, |store| store.writes),
@@ -144,14 +151,13 @@ impl Server {
             };
             stream.set_nonblocking(true)?;
             stream.set_nodelay(true)?;
-            let free = self.connections.iter().position(Option::is_none);
-            let slot = free.unwrap_or(self.connections.len());
+            let slot = self.free.pop().unwrap_or(self.connections.len());
             if slot == CONNECTIONS_MAX {
                 continue;
             }
             let data = EventData::new_u64(slot as u64);
             epoll::add(&self.epoll, &stream, data, EventFlags::IN)?;
-            if free.is_none() {
+            if slot == self.connections.len() {
                 self.connections.push(None);
             }
             self.connections[slot] = Some(Connection::new(stream));
@@ -171,7 +177,9 @@ impl Server {
 
     fn close(&mut self, slot: usize) {
         // Dropping the socket takes it out of epoll.
-        self.connections[slot] = None;
+        if self.connections[slot].take().is_some() {
+            self.free.push(slot);
+        }
         self.group.forget(slot);
         self.waiting.retain(|waiting| waiting.connection != slot);
     }
@@ -204,6 +212,7 @@ impl Server {
             group,
             partition_count,
             store,
+            requests,
             ..
         } = self;
         let Connection { input, output, .. } = connections[slot].as_mut().ok_or(Malformed)?;
@@ -211,6 +220,7 @@ impl Server {
         let bytes = &input[body.clone()];
         let mut cursor = Cursor::new(bytes);
         let head = cursor.head()?;
+        *requests += 1;
         let mut answer = Answer::begin(output, head.correlation_id);
         cursor.topics(&mut answer, |batch| {
             let records = &bytes[batch.records.clone()];

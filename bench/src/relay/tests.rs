@@ -26,6 +26,7 @@ fn verdict(workload: Workload, plan: WrongPlan) -> (Verdict, Option<WrongDone>) 
         topic: "t".to_owned(),
         workload: Arc::new(workload),
         producers: 1,
+        clients: 1,
         readers: 0,
         pace: Pace::FlatOut,
         acks: Acks::All,

@@ -15,8 +15,11 @@ const HEADS: [[&str; 2]; 9] = [
     ["publish ms", "p50 / p99"],
     ["limit ms", "p50 / p99"],
     ["CPU s/GB", "ours / limit"],
-    ["records", "per batch"],
+    ["per batch", "records / bytes"],
 ];
+
+/// From so many producers on, they are a fleet of small ones, of which more is told.
+const FLEET_PRODUCERS_MIN: u32 = 100;
 
 /// Writes the table, notes and the verdict.
 ///
@@ -69,8 +72,13 @@ fn cells(scenario: &ScenarioReport) -> Vec<String> {
         text(shown.map(|side| latency(&side.latency_ms.publish))),
         text(limit_latency),
         text(processors(ours, null)),
-        text(shown.and_then(|side| side.records_per_batch).map(decimal)),
+        text(shown.and_then(per_batch)),
     ]
+}
+
+fn per_batch(side: &Side) -> Option<String> {
+    let (records, bytes) = side.records_per_batch.zip(side.bytes_per_batch)?;
+    Some(pair(records, bytes))
 }
 
 fn processors(ours: Option<&Side>, null: Option<&Side>) -> Option<String> {
@@ -149,6 +157,7 @@ fn write_notes(report: &Report, output: &mut dyn Write) -> io::Result<()> {
         write_end_to_end(scenario, output)?;
         write_relayed(scenario, output)?;
         write_processes(scenario, output)?;
+        write_fleet(scenario, output)?;
     }
     for adds in &report.router_adds {
         let mut scenarios = report.scenarios.iter();
@@ -210,6 +219,50 @@ fn write_processes(scenario: &ScenarioReport, output: &mut dyn Write) -> io::Res
     }
 }
 
+/// Says what many small producers came to, and what the null broker makes of the same frames.
+fn write_fleet(scenario: &ScenarioReport, output: &mut dyn Write) -> io::Result<()> {
+    if scenario.config.producers < FLEET_PRODUCERS_MIN {
+        return Ok(());
+    }
+    for (name, side) in [
+        ("cluster", &scenario.cluster),
+        ("null broker", &scenario.null_broker),
+        ("null broker behind a null relay", &scenario.null_relay),
+    ] {
+        if let Some(side) = side {
+            writeln!(output, "{}, {name}: {}.", scenario.title, fleet(side))?;
+        }
+    }
+    Ok(())
+}
+
+fn fleet(side: &Side) -> String {
+    let mut parts = vec![format!(
+        "{} records/s, p50 / p99 {} ms",
+        decimal(side.throughput.records_per_second),
+        latency(&side.latency_ms.publish)
+    )];
+    let mut add = |number: Option<f64>, what: &str| {
+        parts.extend(number.map(|number| format!("{} {what}", decimal(number))));
+    };
+    add(
+        side.sockets.map(|sockets| super::quotient(sockets, 1)),
+        "sockets",
+    );
+    add(side.produce_requests_per_second, "requests/s");
+    add(side.fsyncs_per_second, "fsyncs/s");
+    add(side.records_per_batch, "records per batch");
+    add(side.stored_bytes_per_batch, "stored bytes per batch");
+    let spent = side.cpu_seconds_per_million_records.iter();
+    let spent = spent.filter(|(name, _)| !is_sum(name));
+    let spent = spent.map(|(name, cpu)| format!("{name} {}", decimal(*cpu)));
+    parts.push(format!(
+        "CPU s per million records: {}",
+        spent.collect::<Vec<_>>().join(", ")
+    ));
+    parts.join("; ")
+}
+
 fn by_process(side: &Side) -> String {
     let parts = servers(side).map(|(name, cpu)| format!("{name} {}", decimal(cpu)));
     parts.collect::<Vec<_>>().join(", ")
@@ -218,9 +271,13 @@ fn by_process(side: &Side) -> String {
 /// Returns the servers of a side with their processor time, without the sums.
 fn servers(side: &Side) -> impl Iterator<Item = (&str, f64)> {
     let all = side.cpu_seconds_per_gb.iter();
-    let is_one = |name: &str| !matches!(name, "broker" | "router" | "generator");
-    all.filter(move |(name, _)| is_one(name))
+    all.filter(|(name, _)| !is_sum(name) && name.as_str() != "generator")
         .map(|(name, cpu)| (name.as_str(), *cpu))
+}
+
+/// Returns whether a name stands for several processes together.
+fn is_sum(name: &str) -> bool {
+    matches!(name, "broker" | "router")
 }
 
 fn write_end_to_end(scenario: &ScenarioReport, output: &mut dyn Write) -> io::Result<()> {

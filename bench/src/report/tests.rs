@@ -27,6 +27,13 @@ fn side(megabytes_per_second: f64, processes: &[&str]) -> Side {
             .map(|name| ((*name).to_owned(), 1.25))
             .collect(),
         records_per_batch: Some(124.0),
+        bytes_per_batch: Some(130_000.0),
+        sockets: Some(1_016),
+        fsyncs_per_second: Some(2_500.0),
+        cpu_seconds_per_million_records: processes
+            .iter()
+            .map(|name| ((*name).to_owned(), 7.5))
+            .collect(),
         ..Side::default()
     }
 }
@@ -141,6 +148,27 @@ fn the_table_is_aligned_and_ends_with_the_verdict() {
         "{verdict}"
     );
     assert!(verdict.contains("3,703,701 records"), "{verdict}");
+}
+
+#[test]
+fn of_a_fleet_more_is_told() {
+    let text = |report: &Report| {
+        let mut output = Vec::new();
+        write_table(report, &mut output).expect("memory");
+        String::from_utf8(output).expect("text")
+    };
+    let mut report = report();
+    assert!(!text(&report).contains("sockets"));
+    report.scenarios[0].config.producers = 1_000;
+    let told = text(&report);
+    let line = "the scenario <a>, cluster: 400,000 records/s, p50 / p99 0.25 / 1.50 ms; 1,016 sockets; 2,500 fsyncs/s; \
+                124 records per batch; CPU s per million records: broker-1 7.50.";
+    assert!(told.contains(line), "{told}");
+    assert!(
+        told.contains("the scenario <a>, null broker: 500,000"),
+        "{told}"
+    );
+    assert!(told.contains("124 / 130,000"), "{told}");
 }
 
 #[test]

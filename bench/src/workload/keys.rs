@@ -1,5 +1,9 @@
 //! Which key a generated record has: drawn from stream and sequence alone, so that whoever reads a record, or misses
 //! one, knows its key without having seen it sent.
+//!
+//! Keys are real ones, as often as they occur in some input, or made.
+
+use std::collections::BTreeMap;
 
 /// How often keys occur.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -16,10 +20,22 @@ pub enum KeyDistribution {
 /// The keys of generated records.
 #[derive(Clone, Debug)]
 pub struct KeySpace {
-    count: u64,
     seed: u64,
-    /// The probability that a key is at most this one; empty if all are equally likely.
-    cumulative: Vec<f64>,
+    kind: Kind,
+}
+
+#[derive(Clone, Debug)]
+enum Kind {
+    Made {
+        count: u64,
+        /// The probability that a key is at most this one; empty if all are equally likely.
+        cumulative: Vec<f64>,
+    },
+    Given {
+        keys: Vec<Box<[u8]>>,
+        /// The key of each row of the input: drawing a row draws its key as often as it occurs.
+        rows: Vec<u32>,
+    },
 }
 
 /// The most keys with unequal frequencies, each of which costs eight bytes.
@@ -40,10 +56,36 @@ impl KeySpace {
                 zipf(count, exponent)
             }
         };
-        Self {
-            count,
-            seed,
-            cumulative,
+        let kind = Kind::Made { count, cumulative };
+        Self { seed, kind }
+    }
+
+    /// Returns a space of the keys of an input's rows, each as often as it occurs there.
+    ///
+    /// # Panics
+    /// When there is no row.
+    #[must_use]
+    pub fn of_rows<'a>(rows: impl IntoIterator<Item = &'a [u8]>, seed: u64) -> Self {
+        let mut places = BTreeMap::new();
+        let mut keys: Vec<Box<[u8]>> = Vec::new();
+        let place = |key: &'a [u8]| {
+            *places.entry(key).or_insert_with(|| {
+                keys.push(key.into());
+                u32::try_from(keys.len() - 1).expect("an input has few keys")
+            })
+        };
+        let rows: Vec<u32> = rows.into_iter().map(place).collect();
+        assert!(!rows.is_empty(), "a record has a key");
+        let kind = Kind::Given { keys, rows };
+        Self { seed, kind }
+    }
+
+    /// Returns how many different keys there are.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        match &self.kind {
+            Kind::Made { count, .. } => *count,
+            Kind::Given { keys, .. } => keys.len() as u64,
         }
     }
 
@@ -51,19 +93,32 @@ impl KeySpace {
     #[must_use]
     pub fn index(&self, stream: u32, sequence: u64) -> u64 {
         let drawn = mix(self.seed ^ mix(sequence ^ (u64::from(stream) << 40)));
-        if self.cumulative.is_empty() {
-            let scaled = (u128::from(drawn) * u128::from(self.count)) >> 64;
-            return u64::try_from(scaled).expect("a fraction of the count");
+        let scaled = |count: u64| (u128::from(drawn) * u128::from(count)) >> 64;
+        match &self.kind {
+            Kind::Given { rows, .. } => {
+                let row = usize::try_from(scaled(rows.len() as u64)).expect("below the rows");
+                u64::from(rows[row])
+            }
+            Kind::Made { count, cumulative } if cumulative.is_empty() => {
+                u64::try_from(scaled(*count)).expect("a fraction of the count")
+            }
+            Kind::Made { count, cumulative } => {
+                let fraction = unit_fraction(drawn);
+                let index = cumulative.partition_point(|&bound| bound <= fraction);
+                (index as u64).min(count - 1)
+            }
         }
-        let fraction = unit_fraction(drawn);
-        let index = self.cumulative.partition_point(|&bound| bound <= fraction);
-        (index as u64).min(self.count - 1)
     }
 
     /// Writes the text of a key.
     pub fn write_key(&self, index: u64, key: &mut Vec<u8>) {
         const DIGITS: usize = 8;
         key.clear();
+        if let Kind::Given { keys, .. } = &self.kind {
+            let given = usize::try_from(index).ok().and_then(|at| keys.get(at));
+            key.extend_from_slice(given.expect("an index of this space"));
+            return;
+        }
         key.extend_from_slice(b"key-00000000");
         let mut rest = index;
         for digit in key.iter_mut().rev().take(DIGITS) {
@@ -111,7 +166,7 @@ mod tests {
     use super::*;
 
     fn frequencies(space: &KeySpace, draws: u64) -> Vec<u64> {
-        let mut counts = vec![0; usize::try_from(space.count).expect("small")];
+        let mut counts = vec![0; usize::try_from(space.count()).expect("small")];
         for sequence in 0..draws {
             let index = space.index(7, sequence);
             counts[usize::try_from(index).expect("small")] += 1;
@@ -140,6 +195,25 @@ mod tests {
             assert!((found / expected - 1.0).abs() < 0.05, "{rank}: {found}");
         }
         assert!(counts[0] > 100 * counts[999]);
+    }
+
+    #[test]
+    fn given_keys_occur_as_often_as_in_their_input() {
+        let rows = ["a", "b", "a", "c", "a", "a", "b", "a"].map(str::as_bytes);
+        let space = KeySpace::of_rows(rows, 1);
+        assert_eq!(space.count(), 3);
+        let mut key = Vec::new();
+        for (count, (expected, text)) in frequencies(&space, 800_000).into_iter().zip([
+            (500_000, "a"),
+            (200_000, "b"),
+            (100_000, "c"),
+        ]) {
+            assert!(count.abs_diff(expected) < expected / 50, "{text}: {count}");
+        }
+        for (index, text) in (0..).zip(["a", "b", "c"]) {
+            space.write_key(index, &mut key);
+            assert_eq!(key, text.as_bytes());
+        }
     }
 
     #[test]

@@ -140,6 +140,11 @@ impl Rows {
         })
     }
 
+    /// Returns the key of each row, in the file's order.
+    pub fn keys(&self) -> impl Iterator<Item = &[u8]> {
+        self.rows.iter().map(|row| &*row.key)
+    }
+
     /// Returns how many rows a stream has; it may be none.
     #[must_use]
     pub fn count(&self, stream: u32) -> u64 {

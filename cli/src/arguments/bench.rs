@@ -58,9 +58,16 @@ pub(crate) struct WorkloadArguments {
     /// Partitions of the topic [default: 16, with --input 6]
     #[arg(long, value_name = "N", value_delimiter = ',')]
     pub(crate) partitions: Vec<i32>,
-    /// Producers that send at the same time [default: 4]
+    /// Producers that send at the same time, at most 10,000 [default: 4]
     #[arg(long, value_name = "N")]
     pub(crate) producers: Option<u32>,
+    /// Over how many clients producers spread, each like one process of a fleet: its producers share what is known of the
+    /// cluster, and what connections they can [default: 16, or one for each producer]
+    #[arg(long, value_name = "N")]
+    pub(crate) clients: Option<u32>,
+    /// Make each producer send so many records, wait until they are acknowledged, and go on; without it, nobody waits
+    #[arg(long, value_name = "RECORDS")]
+    pub(crate) in_flight: Option<u32>,
     /// Readers that read everything while it is produced [default: 0]; all is read back at the end anyway
     #[arg(long, value_name = "N")]
     pub(crate) readers: Option<u32>,
@@ -91,10 +98,11 @@ pub(crate) struct WorkloadArguments {
     /// Send the file this many times [default: 1]
     #[arg(long, value_name = "N")]
     pub(crate) repeat: Option<u32>,
-    /// How many different keys generated records have [default: 10000]
+    /// Make up so many different keys for generated records [default: real ones, the aircraft of the built-in flights, each
+    /// as often as it flies; 10000 with --zipf]
     #[arg(long, value_name = "N")]
     pub(crate) keys: Option<u64>,
-    /// Make some keys more frequent than others: the n-th as often as 1 / n^EXPONENT (Zipf's law)
+    /// Make some made-up keys more frequent than others: the n-th as often as 1 / n^EXPONENT (Zipf's law)
     #[arg(long, value_name = "EXPONENT", value_parser = exponent)]
     pub(crate) zipf: Option<f64>,
     /// Where the started brokers keep their data while they are measured: a folder on the disk in question

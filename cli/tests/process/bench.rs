@@ -146,11 +146,67 @@ fn scale_measures_each_number_of_brokers() {
 }
 
 #[test]
+fn many_small_producers_are_measured_with_what_they_cost() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let json = folder.path().join("report.json");
+    let json = json.to_str().expect("text");
+    let flags = [
+        "--producers",
+        "200",
+        "--clients",
+        "4",
+        "--in-flight",
+        "1",
+        "--record-size",
+        "100",
+        "--brokers",
+        "1",
+        "--partitions",
+        "4",
+        "--duration",
+        "300ms",
+    ];
+    let printed = run([&["bench", "--json", json], &flags[..]].concat()).expect_success();
+    assert!(printed.contains("PASSED: 0 lost"), "{printed}");
+    assert!(
+        printed.contains("CPU s per million records: broker-1"),
+        "{printed}"
+    );
+    let scenario = &read(json)["scenarios"][0];
+    assert_eq!(scenario["config"]["producers"], 200);
+    assert_eq!(scenario["config"]["clients"], 4);
+    let input = scenario["config"]["input"].as_str().expect("text");
+    assert!(input.contains("keys as in flights"), "{input}");
+    for side in ["cluster", "null_broker", "null_relay"] {
+        for name in [
+            "/fsyncs_per_second",
+            "/produce_requests_per_second",
+            "/sockets",
+            "/records_per_batch",
+            "/bytes_per_batch",
+            "/stored_bytes_per_batch",
+            "/cpu_seconds_per_million_records/generator",
+        ] {
+            let number = scenario[side].pointer(name).and_then(Value::as_f64);
+            let is_told = number.is_some_and(|number| number > 0.0);
+            assert!(is_told, "{name} in {:#}", scenario[side]);
+        }
+        // One for each producer and one or two for each client, and those of the runtimes.
+        let sockets = scenario[side]["sockets"].as_u64().expect("a number");
+        assert!((204..=220).contains(&sockets), "{side}: {sockets}");
+    }
+}
+
+#[test]
 fn wrong_flags_of_the_bench_are_told_together() {
     run([
         "bench",
         "--producers",
         "0",
+        "--in-flight",
+        "1",
+        "--rate",
+        "1",
         "--routers",
         "0",
         "--brokers",
@@ -166,6 +222,7 @@ fn wrong_flags_of_the_bench_are_told_together() {
             "--routers: clients dial either",
             "several numbers of --brokers",
             "--producers must be",
+            "--in-flight waits for acknowledgements",
             "--input FILE and --key COLUMN go together",
             "--repeat must be",
         ],
