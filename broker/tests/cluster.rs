@@ -3,14 +3,11 @@
 mod kit;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::TcpListener;
-use std::path::Path;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use keylane_broker::config::{BrokerConfig, VoterAddress};
-use keylane_broker::{Broker, StartError};
+use keylane_broker::Broker;
 use keylane_protocol::error_code::ErrorCode;
 use keylane_protocol::identifiers::{BrokerId, TopicId};
 use keylane_protocol::message::create_topics::{
@@ -20,200 +17,13 @@ use keylane_protocol::message::describe_configs::{
     DescribeConfigsRequest, DescribeConfigsResource, RESOURCE_TYPE_TOPIC,
 };
 use keylane_protocol::message::init_producer_id::InitProducerIdRequest;
-use keylane_protocol::message::metadata::{
-    MetadataRequest, MetadataResponse, MetadataResponsePartition,
+use keylane_protocol::message::metadata::MetadataResponse;
+
+use kit::cluster::{
+    Cluster, TRIES_MAX, create, free_ports, leaders, metadata, partitions, refusal, start_all,
+    topic_names,
 };
-
 use kit::{Client, batch, values};
-
-/// What is waited for is tried so often before the test gives up.
-const TRIES_MAX: usize = 2_000;
-const TRY_PAUSE: Duration = Duration::from_millis(20);
-
-/// Brokers with the ids from 1 on, of which the first vote and the very first founds.
-struct Cluster {
-    folders: Vec<tempfile::TempDir>,
-    configs: Vec<BrokerConfig>,
-    brokers: Vec<Option<Broker>>,
-}
-
-/// Returns ports that were free just now.
-fn free_ports(count: usize) -> Vec<u16> {
-    let listeners: Vec<TcpListener> = (0..count)
-        .map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port"))
-        .collect();
-    let address = |listener: &TcpListener| listener.local_addr().expect("it is bound").port();
-    listeners.iter().map(address).collect()
-}
-
-fn voters(ports: &[u16]) -> Vec<VoterAddress> {
-    let voter = |(port, id): (&u16, i32)| VoterAddress {
-        id: BrokerId(id),
-        host: "127.0.0.1".to_owned(),
-        port: *port,
-    };
-    ports.iter().zip(1..).map(voter).collect()
-}
-
-/// Starts brokers at the same time, for they wait for one another; nobody waits longer than a minute.
-fn start_all(configs: &[BrokerConfig]) -> Vec<Result<Broker, StartError>> {
-    let started: Vec<_> = configs
-        .iter()
-        .map(|config| {
-            let config = config.clone();
-            thread::spawn(move || Broker::start(config))
-        })
-        .collect();
-    let results = started.into_iter().map(|thread| thread.join());
-    results.map(|result| result.expect("no panic")).collect()
-}
-
-impl Cluster {
-    /// Returns a cluster of `voters` voters and as many further brokers as make `count`.
-    fn start(voter_count: usize, count: usize) -> Self {
-        let mut tries = 0;
-        loop {
-            let mut cluster = Self::configured(voter_count, count);
-            let started = start_all(&cluster.configs);
-            tries += 1;
-            // Somebody else may have taken a port meanwhile.
-            let is_taken =
-                |result: &Result<_, _>| matches!(result, Err(StartError::PortInUse { .. }));
-            if tries < 5 && started.iter().any(is_taken) {
-                continue;
-            }
-            let brokers = started.into_iter();
-            cluster.brokers = brokers
-                .map(|result| Some(result.expect("it starts")))
-                .collect();
-            return cluster;
-        }
-    }
-
-    fn configured(voter_count: usize, count: usize) -> Self {
-        let folders: Vec<_> = (0..count)
-            .map(|_| tempfile::tempdir().expect("a folder for the test"))
-            .collect();
-        let voters = voters(&free_ports(voter_count));
-        let configs = folders.iter().zip(1..).map(|(folder, id)| {
-            let mut config = kit::config(folder.path());
-            config.id = BrokerId(id);
-            config.voters.clone_from(&voters);
-            config.bootstrap = id == 1;
-            config.session = Duration::from_secs(1);
-            if let Some(voter) = voters.iter().find(|voter| voter.id == config.id) {
-                config.internal_listen.set_port(voter.port);
-            }
-            config
-        });
-        Self {
-            configs: configs.collect(),
-            folders,
-            brokers: Vec::new(),
-        }
-    }
-
-    fn connect(&self, id: i32) -> Client {
-        Client::connect(self.broker(id).address())
-    }
-
-    fn broker(&self, id: i32) -> &Broker {
-        self.brokers[place(id)].as_ref().expect("it runs")
-    }
-
-    /// Ends a broker as a crash would.
-    fn crash(&mut self, id: i32) {
-        drop(self.brokers[place(id)].take());
-    }
-
-    fn start_again(&mut self, id: i32) {
-        let config = self.configs[place(id)].clone();
-        self.brokers[place(id)] = Some(Broker::start(config).expect("it starts again"));
-    }
-
-    /// Asks a broker for a topic until it is as expected.
-    fn until(
-        &self,
-        id: i32,
-        what: &str,
-        is_so: impl Fn(&MetadataResponse) -> bool,
-    ) -> MetadataResponse {
-        for _ in 0..TRIES_MAX {
-            let metadata = metadata(&mut self.connect(id));
-            if is_so(&metadata) {
-                return metadata;
-            }
-            thread::sleep(TRY_PAUSE);
-        }
-        let metadata = metadata(&mut self.connect(id));
-        panic!("broker {id} never says: {what}; it says {metadata:#?}");
-    }
-
-    /// Waits until all brokers that run know of `count` brokers that take part.
-    fn until_all_take_part(&self, count: usize) {
-        for (broker, id) in self.brokers.iter().zip(1..) {
-            if broker.is_some() {
-                self.until(id, "all take part", |metadata| {
-                    metadata.brokers.len() == count
-                });
-            }
-        }
-    }
-}
-
-fn place(id: i32) -> usize {
-    usize::try_from(id - 1).expect("ids begin at 1")
-}
-
-fn metadata(client: &mut Client) -> MetadataResponse {
-    let all = MetadataRequest {
-        topics: None,
-        ..MetadataRequest::default()
-    };
-    client.ask(&all, 12)
-}
-
-fn create(client: &mut Client, name: &str, partitions: i32) -> ErrorCode {
-    let request = CreateTopicsRequest {
-        topics: vec![CreatableTopic {
-            name: name.into(),
-            num_partitions: partitions,
-            replication_factor: -1,
-            ..CreatableTopic::default()
-        }],
-        timeout_ms: 30_000,
-        ..CreateTopicsRequest::default()
-    };
-    client.ask(&request, 7).topics[0].error_code
-}
-
-fn topic_names(metadata: &MetadataResponse) -> BTreeSet<String> {
-    let names = metadata
-        .topics
-        .iter()
-        .filter_map(|topic| topic.name.clone());
-    names.map(|name| name.to_string()).collect()
-}
-
-fn partitions(metadata: &MetadataResponse) -> Vec<&MetadataResponsePartition> {
-    let topics = metadata.topics.iter();
-    topics.flat_map(|topic| &topic.partitions).collect()
-}
-
-/// Returns who leads each partition of the only topic, and in which epoch.
-fn leaders(metadata: &MetadataResponse) -> BTreeMap<i32, (i32, i32)> {
-    let partitions = partitions(metadata).into_iter();
-    partitions
-        .map(|partition| {
-            let leader = (partition.leader_id.0, partition.leader_epoch.0);
-            (partition.partition_index.0, leader)
-        })
-        .collect()
-}
-
-fn refusal(result: Result<Broker, StartError>) -> String {
-    result.map(drop).expect_err("refused").to_string()
-}
 
 #[test]
 fn one_voter_and_two_others_are_one_cluster() {
@@ -511,85 +321,4 @@ fn a_whole_cluster_that_was_killed_comes_back_with_all_that_it_knew_in_higher_ep
         let is_new = producers.insert(producer_id(&mut cluster.connect(id)));
         assert!(is_new, "a producer id is given twice");
     }
-}
-
-/// Copies a data folder.
-fn copied(from: &Path) -> tempfile::TempDir {
-    let copy = tempfile::tempdir().expect("a folder for the test");
-    let mut folders = vec![(from.to_owned(), copy.path().to_owned())];
-    while let Some((from, to)) = folders.pop() {
-        std::fs::create_dir_all(&to).expect("created");
-        for entry in from.read_dir().expect("a folder") {
-            let path = entry.expect("an entry").path();
-            let target = to.join(path.file_name().expect("a name"));
-            if path.is_dir() {
-                folders.push((path, target));
-            } else {
-                std::fs::copy(&path, &target).expect("copied");
-            }
-        }
-    }
-    copy
-}
-
-#[test]
-fn a_folder_that_has_gone_back_in_time_leads_nothing_of_what_it_has_lost() {
-    let mut cluster = Cluster::start(1, 2);
-    cluster.until_all_take_part(2);
-    assert_eq!(create(&mut cluster.connect(1), "t", 2), ErrorCode::None);
-    let is_led = |metadata: &MetadataResponse| {
-        let partitions = partitions(metadata);
-        partitions.len() == 2 && partitions.iter().all(|one| one.leader_id != BrokerId::NONE)
-    };
-    cluster.until(2, "all are led", is_led);
-    let broker = cluster.brokers[1].take().expect("it runs");
-    broker.stop().expect("a clean stop");
-    let copy = copied(cluster.folders[1].path());
-    cluster.start_again(2);
-    let leaders = leaders(&cluster.until(1, "all are led", is_led));
-    let (&partition, _) = leaders
-        .iter()
-        .find(|(_, leader)| leader.0 == 2)
-        .expect("one");
-    let produced = cluster
-        .connect(2)
-        .produce("t", partition, batch(&["acknowledged"]));
-    assert_eq!(produced.error_code, ErrorCode::None);
-    let broker = cluster.brokers[1].take().expect("it runs");
-    broker.stop().expect("a clean stop");
-    cluster.configs[1].data_folder = copy.path().to_owned();
-    cluster.start_again(2);
-    cluster.until_all_take_part(2);
-    let metadata = cluster.until(1, "broker 2 takes part", |metadata| {
-        metadata.brokers.len() == 2
-    });
-    let partitions = partitions(&metadata).into_iter();
-    let led = partitions.filter(|one| one.leader_id == BrokerId(2));
-    assert_eq!(led.count(), 0, "the acknowledged record is not there");
-}
-
-#[test]
-fn a_voter_whose_folder_has_gone_back_in_time_is_refused() {
-    let mut cluster = Cluster::start(3, 3);
-    cluster.until_all_take_part(3);
-    let broker = cluster.brokers[2].take().expect("it runs");
-    broker.stop().expect("a clean stop");
-    let copy = copied(cluster.folders[2].path());
-    cluster.start_again(3);
-    cluster.until_all_take_part(3);
-    assert_eq!(create(&mut cluster.connect(1), "t", 1), ErrorCode::None);
-    let broker = cluster.brokers[2].take().expect("it runs");
-    broker.stop().expect("a clean stop");
-    let mut config = cluster.configs[2].clone();
-    config.data_folder = copy.path().to_owned();
-    let words = refusal(Broker::start(config));
-    assert!(words.contains("gone back in time"), "{words}");
-    // It has cost the others nothing.
-    let mut client = cluster.connect(1);
-    let mut tries = (0..TRIES_MAX).map(|_| create(&mut client, "later", 1));
-    let is_there = |error| matches!(error, ErrorCode::None | ErrorCode::TopicAlreadyExists);
-    assert!(tries.any(is_there));
-    // The folder itself is welcome.
-    cluster.start_again(3);
-    cluster.until_all_take_part(3);
 }

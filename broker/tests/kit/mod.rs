@@ -1,6 +1,7 @@
 //! A broker in this process and a client of raw frames, for the tests beside this folder.
 #![allow(dead_code, reason = "each test file uses some of it")]
 
+pub(crate) mod cluster;
 pub(crate) mod link;
 
 use std::io::{Read, Write};
