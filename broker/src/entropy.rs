@@ -1,6 +1,6 @@
 //! Randomness from the operating system: the only place that draws it.
 
-use keylane_protocol::identifiers::{ClusterId, FolderId, TopicId};
+use keylane_protocol::identifiers::{ClusterId, FolderId, StartId, TopicId};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -25,10 +25,12 @@ impl IdSource {
         }
     }
 
+    /// Returns ids for a folder that has none yet, and for the start of a process on it.
     pub(crate) fn folder_ids(&mut self) -> FreshIds {
         FreshIds {
             folder_id: FolderId(self.generator.random()),
             node_id: self.generator.random::<u64>().max(1),
+            start: StartId(self.generator.random::<u128>().max(1).to_be_bytes()),
         }
     }
 

@@ -10,18 +10,21 @@ mod manifest;
 mod open;
 mod open_error;
 mod settle;
+mod starts;
 mod topics_file;
 
 pub use manifest::{HostedState, HostedTopic, Manifest};
 pub use open_error::OpenError;
+pub use starts::Starts;
 pub use topics_file::{StoredTopic, TopicsFile};
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use keylane_protocol::identifiers::{
-    BrokerId, ClusterId, FolderId, PartitionIndex, TopicId, TopicName,
+    BrokerId, ClusterId, FolderId, PartitionIndex, StartId, TopicId, TopicName,
 };
+use keylane_protocol::offset::BrokerEpoch;
 
 use crate::disk::{Disk, DiskError, File, OpenMode};
 use crate::log::TopicPartition;
@@ -34,13 +37,15 @@ const TOPICS_NAME: &str = "topics";
 const LOCK_NAME: &str = "lock";
 const LOGS_NAME: &str = "logs";
 
-/// Ids for a folder that has none yet, drawn by the shell.
+/// Ids for a folder that has none yet, and for a start, drawn by the shell.
 #[derive(Clone, Copy, Debug)]
 pub struct FreshIds {
     /// For the folder.
     pub folder_id: FolderId,
     /// Among the controllers, never zero.
     pub node_id: u64,
+    /// For this start, whether the folder is new or not; never zero.
+    pub start: StartId,
 }
 
 /// An open, locked data folder.
@@ -48,6 +53,8 @@ pub struct DataFolder {
     disk: Arc<dyn Disk>,
     layout: Layout,
     manifest: Manifest,
+    /// Drawn for this process.
+    start: StartId,
     /// The topics that the folder had before it had controllers, until these have taken them over.
     adoptable: Option<TopicsFile>,
     was_clean: bool,
@@ -113,6 +120,24 @@ impl DataFolder {
         self.manifest.acknowledged
     }
 
+    /// Returns the id of this start.
+    #[must_use]
+    pub fn start(&self) -> StartId {
+        self.start
+    }
+
+    /// Returns the ids of the starts that the controllers may know: of the folder itself one is the last that registered.
+    #[must_use]
+    pub fn starts_known(&self) -> Vec<StartId> {
+        self.manifest.starts.known()
+    }
+
+    /// Returns the registration that was acknowledged last; -1 if that is not known.
+    #[must_use]
+    pub fn epoch_acknowledged(&self) -> BrokerEpoch {
+        self.manifest.starts.epoch
+    }
+
     /// Returns whether the previous process stopped cleanly.
     #[must_use]
     pub fn was_clean(&self) -> bool {
@@ -144,15 +169,31 @@ impl DataFolder {
         recover(&*self.disk, &self.layout.partition(partition), producers)
     }
 
-    /// Notes durably that the controllers of a cluster have registered this incarnation, and so taken over what the
-    /// folder had before.
+    /// Notes durably that the controllers are about to be told of this start. Nobody may be told before.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn tell(&mut self) -> Result<(), DiskError> {
+        self.manifest.starts.tell(self.start);
+        // Both copies: an older one would not know the start if the controllers know it.
+        self.write_manifest()?;
+        self.write_manifest()
+    }
+
+    /// Notes durably that the controllers of a cluster have registered this start, and so taken over what the folder had
+    /// before.
     ///
     /// # Errors
     /// When the disk fails; the next registration then proves as much as this one.
-    pub fn acknowledge(&mut self, cluster_id: ClusterId) -> Result<(), DiskError> {
+    pub fn acknowledge(
+        &mut self,
+        cluster_id: ClusterId,
+        epoch: BrokerEpoch,
+    ) -> Result<(), DiskError> {
         self.manifest.cluster_id = cluster_id;
         self.manifest.acknowledged = self.manifest.incarnations;
-        // Both copies: an older one would claim that nobody knows this incarnation.
+        self.manifest.starts.acknowledge(self.start, epoch);
+        // Both copies: an older one would claim that nobody knows this start.
         self.write_manifest()?;
         self.write_manifest()?;
         if self.adoptable.take().is_some() {

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use keylane_protocol::cluster::ClusterImage;
 use keylane_protocol::identifiers::{BrokerId, ClusterId, PartitionIndex, TopicId};
-use keylane_protocol::offset::{LeaderEpoch, Offset};
+use keylane_protocol::offset::{BrokerEpoch, LeaderEpoch, Offset};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, error, info, warn};
 
@@ -71,6 +71,7 @@ enum Work {
     Follow(IndexedImage),
     Acknowledge {
         cluster_id: ClusterId,
+        epoch: BrokerEpoch,
         done: oneshot::Sender<()>,
     },
     Seal(SegmentSeal),
@@ -98,9 +99,13 @@ impl Hosting {
 
     /// Notes in the data folder that the controllers of a cluster have registered this process; returns whether it is
     /// noted.
-    pub(crate) async fn acknowledge(&self, cluster_id: ClusterId) -> bool {
+    pub(crate) async fn acknowledge(&self, cluster_id: ClusterId, epoch: BrokerEpoch) -> bool {
         let (done, noted) = oneshot::channel();
-        let work = Work::Acknowledge { cluster_id, done };
+        let work = Work::Acknowledge {
+            cluster_id,
+            epoch,
+            done,
+        };
         self.work.send(work).await.is_ok() && noted.await.is_ok()
     }
 }
@@ -179,13 +184,15 @@ impl HostingThread {
                     Err(HostingError::Disk { source }) => self.switch.offline(&source),
                     Err(error) => self.switch.fail(&error.to_string()),
                 },
-                Work::Acknowledge { cluster_id, done } => {
-                    match self.folder.acknowledge(cluster_id) {
-                        // Who asked may have gone; it is noted all the same.
-                        Ok(()) => drop(done.send(())),
-                        Err(error) => self.switch.offline(&error),
-                    }
-                }
+                Work::Acknowledge {
+                    cluster_id,
+                    epoch,
+                    done,
+                } => match self.folder.acknowledge(cluster_id, epoch) {
+                    // Who asked may have gone; it is noted all the same.
+                    Ok(()) => drop(done.send(())),
+                    Err(error) => self.switch.offline(&error),
+                },
                 Work::Seal(ended) => {
                     if let Err(error) = write_index(&self.folder, &ended) {
                         self.switch.offline(&error);

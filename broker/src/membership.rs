@@ -1,7 +1,7 @@
 //! This broker as a member of its cluster: it registers, says that it lives, and follows the metadata.
 //!
 //! ```text
-//! register ─▶ note it in the data folder ─▶ follow images from that index on ─▶ served ─▶ heartbeats: unfenced
+//! noted as told ─▶ register ─▶ note it in the data folder ─▶ follow images from that index on ─▶ served ─▶ heartbeats: unfenced
 //! ```
 //! A process never serves before it is registered, so whatever its predecessor did is over by then.
 
@@ -98,7 +98,8 @@ impl Membership {
             sleep(RETRY_PAUSE).await;
         };
         self.cluster_id.get_or_init(|| registered.cluster_id);
-        if !self.hosting.acknowledge(registered.cluster_id).await {
+        let (cluster_id, epoch) = (registered.cluster_id, registered.broker_epoch);
+        if !self.hosting.acknowledge(cluster_id, epoch).await {
             return Err(MembershipError::Stopping);
         }
         let index = u64::try_from(registered.index).unwrap_or(0);
@@ -222,7 +223,7 @@ impl Beat {
     }
 }
 
-/// Returns the registration of the process that has opened a data folder.
+/// Returns the registration of the process that has opened a data folder and noted there that it tells of itself.
 pub(crate) fn registration(
     folder: &DataFolder,
     config: &BrokerConfig,
@@ -261,6 +262,9 @@ pub(crate) fn registration(
         rack: None,
         suspects: Vec::new(),
         adopted: adopted.collect(),
+        start: folder.start(),
+        starts_known: folder.starts_known(),
+        epoch_acknowledged: folder.epoch_acknowledged(),
     }
 }
 

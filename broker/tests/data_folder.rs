@@ -14,9 +14,9 @@ use keylane_broker::folder::{
 use keylane_broker::log::TopicPartition;
 use keylane_broker::log::recovery::ProducerReplay;
 use keylane_protocol::identifiers::{
-    BrokerId, ClusterId, FolderId, PartitionIndex, TopicId, TopicName,
+    BrokerId, ClusterId, FolderId, PartitionIndex, StartId, TopicId, TopicName,
 };
-use keylane_protocol::offset::Offset;
+use keylane_protocol::offset::{BrokerEpoch, Offset};
 use keylane_protocol::record_batch::RecordBatchHeader;
 use proptest::prelude::*;
 
@@ -34,9 +34,15 @@ impl ProducerReplay for NoProducers {
 }
 
 fn open_as(disk: &SimulatedDisk, broker_id: i32) -> Result<DataFolder, OpenError> {
+    open_drawn(disk, broker_id, 1)
+}
+
+/// Opens the folder with a start of the given id.
+fn open_drawn(disk: &SimulatedDisk, broker_id: i32, start: u8) -> Result<DataFolder, OpenError> {
     let fresh = FreshIds {
         folder_id: FolderId([1; 16]),
         node_id: 7,
+        start: StartId([start; 16]),
     };
     let disk: Arc<dyn Disk> = Arc::new(disk.clone());
     DataFolder::open(disk, Path::new(ROOT), BrokerId(broker_id), fresh)
@@ -84,6 +90,11 @@ fn host(folder: &mut DataFolder, name: &str) {
     let StoredTopic { id, name, .. } = topic(name);
     let partitions = [PartitionIndex(0), PartitionIndex(1)];
     folder.host(id, &name, &partitions).expect("hosted");
+}
+
+fn acknowledge(folder: &mut DataFolder) {
+    let noted = folder.acknowledge(ClusterId([9; 16]), BrokerEpoch(4));
+    noted.expect("noted");
 }
 
 fn hosted(folder: &DataFolder) -> Vec<(&str, HostedState)> {
@@ -210,10 +221,10 @@ fn a_folder_of_a_later_version_is_refused() {
     ] {
         let disk = SimulatedDisk::new(1);
         drop(open(&disk));
-        let later = checked::encode(Kind { magic, version: 3 }, b"of the future");
+        let later = checked::encode(Kind { magic, version: 4 }, b"of the future");
         restore(&disk, &file(name), &later);
         let refusal = refusal(&disk);
-        assert!(matches!(refusal, OpenError::Newer { version: 3, .. }));
+        assert!(matches!(refusal, OpenError::Newer { version: 4, .. }));
         assert!(refusal.to_string().contains(name), "{refusal}");
     }
 }
@@ -318,7 +329,7 @@ fn a_folder_without_controllers_offers_its_topics_until_they_are_taken_over() {
         assert_eq!(folder.hosted()[0].partitions.len(), 2);
     }
     let mut folder = open(&disk);
-    folder.acknowledge(ClusterId([9; 16])).expect("noted");
+    acknowledge(&mut folder);
     drop(folder);
     let folder = open(&disk);
     assert_eq!((folder.acknowledged(), folder.incarnations()), (8, 9));
@@ -346,13 +357,83 @@ fn an_acknowledgement_survives_damage_to_either_manifest() {
     for name in MANIFESTS {
         let disk = SimulatedDisk::new(1);
         let mut folder = open(&disk);
-        folder.acknowledge(ClusterId([9; 16])).expect("noted");
+        acknowledge(&mut folder);
         drop(folder);
         disk.flip_bit(&file(name), 40, 1);
         let folder = open(&disk);
         assert_eq!(folder.cluster_id(), ClusterId([9; 16]));
         assert_eq!(folder.acknowledged(), 1);
+        assert_eq!(folder.epoch_acknowledged(), BrokerEpoch(4));
+        assert_eq!(folder.starts_known(), [StartId([1; 16])]);
     }
+}
+
+#[test]
+fn the_starts_that_the_controllers_may_know_survive_damage_to_either_manifest() {
+    for name in MANIFESTS {
+        let disk = SimulatedDisk::new(1);
+        let mut folder = open_drawn(&disk, 1, 1).expect("opened");
+        folder.tell().expect("noted");
+        acknowledge(&mut folder);
+        // A process that ends before it tells anybody leaves nothing; one that has heard no answer does.
+        drop(folder);
+        drop(open_drawn(&disk, 1, 2).expect("opened"));
+        for start in 3..=4 {
+            let mut folder = open_drawn(&disk, 1, start).expect("opened");
+            assert_eq!(folder.start(), StartId([start; 16]));
+            folder.tell().expect("noted");
+            host(&mut folder, "one");
+        }
+        disk.flip_bit(&file(name), 40, 1);
+        let folder = open_drawn(&disk, 1, 5).expect("opened");
+        let known = [1, 3, 4].map(|start| StartId([start; 16]));
+        assert_eq!(folder.starts_known(), known);
+        assert_eq!(folder.epoch_acknowledged(), BrokerEpoch(4));
+    }
+}
+
+/// Returns what the version that counted its starts wrote: 5 of them, the last one acknowledged, and no topic.
+fn manifest_of_version_2() -> Bytes {
+    let mut body = Vec::new();
+    body.extend(1_000u64.to_be_bytes());
+    body.extend([1; 16]);
+    body.extend([9; 16]);
+    body.extend(1i32.to_be_bytes());
+    body.extend(77u64.to_be_bytes());
+    body.extend(5i32.to_be_bytes());
+    body.extend(5i32.to_be_bytes());
+    body.push(1);
+    body.extend(0u32.to_be_bytes());
+    let kind = Kind {
+        magic: b"KEYLANEM",
+        version: 2,
+    };
+    checked::encode(kind, &body)
+}
+
+#[test]
+fn a_folder_that_counted_its_starts_goes_on_with_ids() {
+    let disk = SimulatedDisk::new(1);
+    drop(open(&disk));
+    for name in MANIFESTS {
+        restore(&disk, &file(name), &manifest_of_version_2());
+    }
+    let mut folder = open_drawn(&disk, 1, 2).expect("opened");
+    assert!(folder.was_clean() && folder.node_id() == 77);
+    assert_eq!((folder.acknowledged(), folder.incarnations()), (5, 6));
+    assert_eq!(folder.epoch_acknowledged(), BrokerEpoch::NONE);
+    assert!(folder.starts_known().is_empty());
+    folder.tell().expect("noted");
+    drop(folder);
+    let mut folder = open_drawn(&disk, 1, 3).expect("opened");
+    assert_eq!((folder.acknowledged(), folder.incarnations()), (5, 7));
+    assert_eq!(folder.starts_known(), [StartId([2; 16])]);
+    folder.tell().expect("noted");
+    acknowledge(&mut folder);
+    drop(folder);
+    let folder = open_drawn(&disk, 1, 4).expect("opened");
+    assert_eq!(folder.starts_known(), [StartId([3; 16])]);
+    assert_eq!((folder.acknowledged(), folder.incarnations()), (7, 8));
 }
 
 #[test]
@@ -388,7 +469,7 @@ fn records_that_nobody_claims_are_kept() {
     ];
     assert_eq!(hosted(&open(&disk)), expected);
     let mut folder = open(&disk);
-    folder.acknowledge(ClusterId([9; 16])).expect("noted");
+    acknowledge(&mut folder);
     folder.keep_unclaimed(topic("two").id).expect("noted");
     drop(folder);
     let expected = expected.map(|(name, _)| (name, HostedState::Unclaimed));
@@ -419,6 +500,7 @@ fn the_folder_of_this_machine_is_locked_and_made_like_the_simulated() {
     let fresh = FreshIds {
         folder_id: FolderId([1; 16]),
         node_id: 7,
+        start: StartId([1; 16]),
     };
     let open = || DataFolder::open(Arc::new(RealDisk), &root, BrokerId(1), fresh);
     let mut folder = open().expect("opened");
@@ -449,7 +531,7 @@ proptest! {
     #[test]
     fn a_sound_file_that_says_anything_is_refused_without_panic(
         body in prop::collection::vec(any::<u8>(), 0..300),
-        version in 1u32..3,
+        version in 1u32..4,
         is_manifest in any::<bool>(),
     ) {
         let disk = SimulatedDisk::new(1);

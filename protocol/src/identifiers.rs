@@ -184,6 +184,15 @@ impl fmt::Display for ClusterId {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FolderId(pub [u8; 16]);
 
+/// The id of one start of a process on a data folder, drawn at random for it and never used again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StartId(pub [u8; 16]);
+
+impl StartId {
+    /// Stands for "not known": of a start by a version that drew none.
+    pub const ZERO: Self = Self([0; 16]);
+}
+
 number! {
     /// Which partition of a topic, counted from 0.
     PartitionIndex(i32)

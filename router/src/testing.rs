@@ -7,7 +7,9 @@ use keylane_protocol::cluster::{
     BrokerFenceChanged, BrokerRegistered, ClusterFounded, ClusterImage, MetadataRecord,
     PartitionChanged, RouterRegistered, TopicCreated,
 };
-use keylane_protocol::identifiers::{BrokerId, ClusterId, FolderId, PartitionIndex, TopicId};
+use keylane_protocol::identifiers::{
+    BrokerId, ClusterId, FolderId, PartitionIndex, StartId, TopicId,
+};
 use keylane_protocol::offset::PartitionEpoch;
 
 use crate::routing::Routing;
@@ -55,6 +57,7 @@ impl Cluster {
             internal_host: format!("broker-{id}").into(),
             internal_port: 9093,
             rack: None,
+            start: StartId([2; 16]),
         });
         self.fence(id, false);
     }

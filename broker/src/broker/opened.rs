@@ -30,7 +30,7 @@ pub(super) fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), S
     })
 }
 
-/// A data folder that was opened and recovered.
+/// A data folder that was opened and recovered, and knows that the controllers are told of this start.
 pub(super) struct Opened {
     pub folder: DataFolder,
     /// What the folder holds of the controllers.
@@ -44,12 +44,13 @@ impl Opened {
     pub(super) fn open(config: &BrokerConfig, disk: &Arc<dyn Disk>) -> Result<Self, StartError> {
         let root = &config.data_folder;
         let mut ids = IdSource::from_system();
-        let folder = DataFolder::open(Arc::clone(disk), root, config.id, ids.folder_ids())?;
+        let mut folder = DataFolder::open(Arc::clone(disk), root, config.id, ids.folder_ids())?;
         let store = Store::open(disk, root, folder.node_id(), StoreSettings::default())?;
-        let space = disk.space(root).map_err(|source| OpenError::Disk {
+        let failed = |source| OpenError::Disk {
             folder: root.clone(),
             source,
-        })?;
+        };
+        let space = disk.space(root).map_err(failed)?;
         let maker = PartitionMaker {
             shard_count: match config.runtimes {
                 0 => threads::default_runtimes(),
@@ -60,6 +61,8 @@ impl Opened {
             table: Arc::default(),
         };
         let recovered = maker.recover(&folder)?;
+        // From here on nothing but the registration is to come, which may be heard by others only.
+        folder.tell().map_err(failed)?;
         Ok(Self {
             folder,
             store,

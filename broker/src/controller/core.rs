@@ -31,8 +31,11 @@ const RECORDS_PER_PROPOSAL: usize = 4_096;
 pub(crate) enum Ask {
     /// To begin a cluster.
     Found(ClusterId),
-    /// To register a process of a broker.
-    RegisterBroker(Box<RegisterBrokerRequest>),
+    /// To register a process of a broker, which votes on the metadata or does not.
+    RegisterBroker {
+        request: Box<RegisterBrokerRequest>,
+        votes: bool,
+    },
     /// To let a broker take part that has caught up.
     Unfence(BrokerId, BrokerEpoch),
     /// To exclude a broker that is silent, or wants to end.
@@ -228,8 +231,8 @@ fn decide_one(rules: &TopicRules, image: &ClusterImage, ask: Ask) -> Result<Deci
             Some(_) => Err(AskError::Founded),
             None => Ok((vec![ClusterFounded { cluster_id }.into()], Answer::Done)),
         },
-        Ask::RegisterBroker(request) => {
-            let (records, epoch) = register(image, &request)?;
+        Ask::RegisterBroker { request, votes } => {
+            let (records, epoch) = register(image, &request, votes)?;
             Ok((records, Answer::Registered(epoch)))
         }
         Ask::Unfence(id, epoch) => fence(image, id, epoch, false),

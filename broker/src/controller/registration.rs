@@ -1,8 +1,12 @@
 //! Registration ends the past: one entry ends the process before, grants a new epoch, and raises the leader epoch of
 //! every partition that the broker led. No process ever leads in an epoch granted before it started.
 //!
-//! A core. Whether the records of a broker can be relied on is decided by evidence: the folder's id, and the chain of
-//! its incarnations.
+//! ```text
+//! the folder knows   the start acknowledged last ─ those told since ─ this one     ┐ if the one that is known is among
+//! the cluster knows  the start that registered last                                ┘ these, the folder is no old copy
+//! ```
+//! A core. Whether the records of a broker can be relied on is decided by evidence: the folder's id, and that it knows of
+//! the start before.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +15,7 @@ use keylane_protocol::cluster::{
     BrokerImage, BrokerRegistered, ClusterImage, MetadataRecord, PartitionChanged, TopicConfigured,
     TopicCreated,
 };
-use keylane_protocol::identifiers::{BrokerId, ClusterId, PartitionIndex, TopicId};
+use keylane_protocol::identifiers::{BrokerId, ClusterId, PartitionIndex, StartId, TopicId};
 use keylane_protocol::offset::{BrokerEpoch, LeaderEpoch};
 
 use super::election;
@@ -34,14 +38,22 @@ pub(crate) enum RegisterError {
     )]
     Alive { id: BrokerId, address: String },
     #[error(
-        "the controllers know nothing of incarnation {acknowledged} of this data folder, which they acknowledged: \
+        "a broker {id} with another copy of this data folder is alive at {address}: stop that one first, or wait until \
+         it is excluded if it has just ended; two processes cannot be one broker"
+    )]
+    CopyAlive { id: BrokerId, address: String },
+    #[error(
+        "the controllers know nothing of a registration of this data folder, which they acknowledged: \
          they were restored from an old copy"
     )]
-    Forgotten { acknowledged: i32 },
+    Forgotten,
     #[error(
-        "this voter's data folder has gone back in time: the cluster knows its start number {known}, and this is number          {incarnation}; start it with the folder itself and not with an old copy, for a voter that has forgotten what          it promised must not vote"
+        "this voter's data folder is an old copy of itself, which has gone back in time: it does not know of the start \
+         that the cluster has registered last (number {known} of the folder). Start the voter with the folder itself: \
+         one that has forgotten what it promised must not vote. The other voters go on without it; none can be \
+         replaced by command yet"
     )]
-    WentBack { known: i32, incarnation: i32 },
+    WentBack { known: i32 },
     #[error(
         "the topic {name} of the data folder cannot become one of the cluster: its name or id is taken; \
          delete the other one, or start this broker as a cluster of its own"
@@ -51,20 +63,21 @@ pub(crate) enum RegisterError {
     InvalidTopic { name: String },
 }
 
-/// Returns the records that register a broker.
+/// Returns the records that register a broker, which votes or does not.
 ///
 /// # Errors
 /// When it must not be registered; nothing changes.
 pub(super) fn register(
     image: &ClusterImage,
     request: &RegisterBrokerRequest,
+    votes: bool,
 ) -> Result<(Vec<MetadataRecord>, BrokerEpoch), RegisterError> {
     let id = request.broker_id;
     if !id.is_broker() {
         return Err(RegisterError::InvalidId { id });
     }
     check_cluster(image, request.cluster_id)?;
-    let is_whole = check_succession(image.broker(id).map(|broker| &**broker), request)?;
+    let is_whole = check_succession(image.broker(id).map(|broker| &**broker), request, votes)?;
     let suspects: BTreeSet<(TopicId, PartitionIndex)> = request
         .suspects
         .iter()
@@ -88,24 +101,6 @@ pub(super) fn register(
     Ok((records, epoch))
 }
 
-/// Checks that the folder of a voter is no old copy of itself. A broker that does not vote may have lost records, which
-/// is found out elsewhere; a voter may have lost votes and entries.
-///
-/// # Errors
-/// When its count of starts has not risen.
-pub(crate) fn check_voter(
-    image: &ClusterImage,
-    request: &RegisterBrokerRequest,
-) -> Result<(), RegisterError> {
-    let before = image.broker(request.broker_id);
-    let before = before.filter(|before| before.folder_id == request.folder_id);
-    let incarnation = request.incarnation;
-    match before.map(|before| before.incarnation) {
-        Some(known) if incarnation <= known => Err(RegisterError::WentBack { known, incarnation }),
-        _ => Ok(()),
-    }
-}
-
 fn check_cluster(image: &ClusterImage, theirs: ClusterId) -> Result<(), RegisterError> {
     let ours = image.cluster_id().unwrap_or_default();
     if theirs != ClusterId::default() && theirs != ours {
@@ -114,35 +109,60 @@ fn check_cluster(image: &ClusterImage, theirs: ClusterId) -> Result<(), Register
     Ok(())
 }
 
-/// Returns whether the folder is the one that is known, and has not gone back in time.
+/// Returns whether the folder is the one that is known, and has not gone back in time. A broker that does not vote may
+/// have: its replicas are not relied on then. A voter may not, for it has lost votes and entries as well.
 fn check_succession(
     before: Option<&BrokerImage>,
     request: &RegisterBrokerRequest,
+    votes: bool,
 ) -> Result<bool, RegisterError> {
     let Some(before) = before else {
         // A folder that was acknowledged once, by controllers that have forgotten it.
         return match request.incarnation_acknowledged {
             0 => Ok(true),
-            acknowledged => Err(RegisterError::Forgotten { acknowledged }),
+            _ => Err(RegisterError::Forgotten),
         };
     };
+    let (id, address) = (before.id, before.endpoint.to_string());
     if before.folder_id != request.folder_id {
-        if !before.is_fenced {
-            return Err(RegisterError::Alive {
-                id: before.id,
-                address: before.endpoint.to_string(),
-            });
-        }
-        return Ok(false);
+        return match before.is_fenced {
+            true => Ok(false),
+            false => Err(RegisterError::Alive { id, address }),
+        };
     }
-    if request.incarnation_acknowledged > before.incarnation {
-        return Err(RegisterError::Forgotten {
-            acknowledged: request.incarnation_acknowledged,
-        });
+    if has_been_forgotten(before, request) {
+        return Err(RegisterError::Forgotten);
     }
-    // The folder's lock lets one process have it, so a later incarnation proves that the one before is over. A folder
-    // whose count has not risen is an old copy.
-    Ok(request.incarnation > before.incarnation)
+    if succeeds(before, request) {
+        return Ok(true);
+    }
+    if votes {
+        let known = before.incarnation;
+        return Err(RegisterError::WentBack { known });
+    }
+    match before.is_fenced {
+        true => Ok(false),
+        false => Err(RegisterError::CopyAlive { id, address }),
+    }
+}
+
+/// Returns whether the controllers have granted a registration after the one that they know.
+fn has_been_forgotten(before: &BrokerImage, request: &RegisterBrokerRequest) -> bool {
+    match request.epoch_acknowledged {
+        // An earlier version has noted the last acknowledgement.
+        BrokerEpoch::NONE => request.incarnation_acknowledged > before.incarnation,
+        acknowledged => acknowledged > before.epoch,
+    }
+}
+
+/// Returns whether the folder comes after the process that is known. Its lock lets one process have it, so a folder that
+/// knows that start proves that it is over; an old copy does not know it, however often it is started.
+fn succeeds(before: &BrokerImage, request: &RegisterBrokerRequest) -> bool {
+    match before.start {
+        // An earlier version has registered it, and counted. A count says less: that of an old copy rises as well.
+        StartId::ZERO => request.incarnation > before.incarnation,
+        start => request.starts_known.contains(&start),
+    }
 }
 
 /// Returns the epoch of the registration, of which the producer ids that the broker gives are made: a folder from before
@@ -167,6 +187,7 @@ fn registered(request: &RegisterBrokerRequest, broker_epoch: BrokerEpoch) -> Bro
         internal_host: request.internal_host.clone(),
         internal_port: request.internal_port,
         rack: request.rack.clone(),
+        start: request.start,
     }
 }
 

@@ -3,6 +3,7 @@
 //! ```text
 //! body: sequence u64 · folder id 16 · cluster id 16 (zero: none yet) · broker id i32 · node id u64
 //!       · incarnations i32 · incarnation acknowledged i32 · is clean u8
+//!       · start acknowledged 16 (zero: none) · its registration i64 · told count u32 · per start told since: id 16
 //!       · topic count u32 · per topic: id 16 · name text · state u8 (0 hosted, 1 deleting, 2 unclaimed)
 //!         · partition count u32 · per partition i32
 //! ```
@@ -14,10 +15,11 @@ use keylane_protocol::identifiers::{
 };
 
 use super::checked::{self, Kind, Unsound, put_text, take_id, take_text};
+use super::starts::Starts;
 
 pub(super) const KIND: Kind = Kind {
     magic: b"KEYLANEM",
-    version: 2,
+    version: 3,
 };
 
 /// What happens to a hosted topic.
@@ -63,6 +65,8 @@ pub struct Manifest {
     pub acknowledged: i32,
     /// Whether the last process stopped cleanly.
     pub is_clean: bool,
+    /// The starts that the controllers may know; none in a manifest of version 1 or 2.
+    pub starts: Starts,
     /// What the folder hosts.
     pub topics: Vec<HostedTopic>,
 }
@@ -78,6 +82,7 @@ impl Manifest {
         body.put_i32(self.incarnations);
         body.put_i32(self.acknowledged);
         body.put_u8(u8::from(self.is_clean));
+        self.starts.put(&mut body);
         put_count(&mut body, self.topics.len());
         for topic in &self.topics {
             body.put_slice(&topic.id.0);
@@ -100,7 +105,8 @@ impl Manifest {
         Self::decode_body(body, version).ok_or(Unsound::Damaged)
     }
 
-    /// Reads a body; version 1 had no controllers, and every partition of a topic in one folder.
+    /// Reads a body; version 1 had no controllers, and every partition of a topic in one folder; version 2 counted its
+    /// starts and drew no ids for them.
     fn decode_body(mut body: Bytes, version: u32) -> Option<Self> {
         let has_controllers = version >= 2;
         let sequence = body.try_get_u64().ok()?;
@@ -121,6 +127,10 @@ impl Manifest {
             acknowledged = body.try_get_i32().ok()?;
         }
         let is_clean = body.try_get_u8().ok()? != 0;
+        let starts = match version {
+            0..3 => Starts::NONE,
+            _ => Starts::take(&mut body)?,
+        };
         let count = body.try_get_u32().ok()?;
         let mut topics = Vec::new();
         for _ in 0..count {
@@ -135,6 +145,7 @@ impl Manifest {
             incarnations,
             acknowledged,
             is_clean,
+            starts,
             topics,
         })
     }

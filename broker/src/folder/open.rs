@@ -11,6 +11,7 @@ use super::layout::Layout;
 use super::manifest::Manifest;
 use super::open_error::OpenError;
 use super::settle::Settling;
+use super::starts::Starts;
 use super::topics_file::TopicsFile;
 use super::{
     DataFolder, FreshIds, LOCK_NAME, LOGS_NAME, MANIFEST_NAMES, TOPICS_NAME, write_manifest,
@@ -84,6 +85,7 @@ pub(super) fn open(
         disk,
         layout,
         manifest,
+        start: fresh.start,
         adoptable,
         was_clean,
         _lock: lock,
@@ -194,6 +196,7 @@ impl Opening<'_> {
                 incarnations: 0,
                 acknowledged: 0,
                 is_clean: true,
+                starts: Starts::NONE,
                 topics: Vec::new(),
             };
             write_manifest(self.disk, self.root, &manifest)?;

@@ -19,7 +19,7 @@ use super::{alter_configs, create_partitions, topic_changes};
 use crate::config::BrokerConfig;
 use crate::controller::core::{Answer, Ask, AskError};
 use crate::controller::raft;
-use crate::controller::registration::{RegisterError, check_voter};
+use crate::controller::registration::RegisterError;
 use crate::controller::replica::Missing;
 use crate::controller::service::ControllerHandle;
 
@@ -69,7 +69,9 @@ fn encoded(answer: &impl CallBody) -> Result<Bytes, DecodeError> {
 pub(crate) fn code(error: &AskError) -> ErrorCode {
     match error {
         AskError::Register(RegisterError::OtherCluster { .. }) => ErrorCode::InconsistentClusterId,
-        AskError::Register(RegisterError::Alive { .. }) => ErrorCode::DuplicateBrokerRegistration,
+        AskError::Register(RegisterError::Alive { .. } | RegisterError::CopyAlive { .. }) => {
+            ErrorCode::DuplicateBrokerRegistration
+        }
         AskError::Register(_) | AskError::Router { .. } | AskError::Founded => {
             ErrorCode::InvalidRequest
         }
@@ -95,15 +97,12 @@ pub(crate) async fn register_broker(
     request: RegisterBrokerRequest,
 ) -> RegisterBrokerAnswer {
     let broker_id = request.broker_id;
-    let votes = |voter: &raft::Voter| voter.broker_id == broker_id;
-    let checked = match controller.quorum().voters().values().any(votes) {
-        true => check_voter(&controller.view().image().1, &request),
-        false => Ok(()),
+    let is_it = |voter: &raft::Voter| voter.broker_id == broker_id;
+    let ask = Ask::RegisterBroker {
+        request: Box::new(request),
+        votes: controller.quorum().voters().values().any(is_it),
     };
-    let decided = match checked {
-        Ok(()) => controller.ask(Ask::RegisterBroker(Box::new(request))).await,
-        Err(refused) => Err(refused.into()),
-    };
+    let decided = controller.ask(ask).await;
     let answer = RegisterBrokerAnswer {
         controller_id: controller.leader(),
         ..RegisterBrokerAnswer::default()
@@ -122,6 +121,11 @@ pub(crate) async fn register_broker(
         }
         Ok(_) => RegisterBrokerAnswer {
             error_code: ErrorCode::RequestTimedOut,
+            ..answer
+        },
+        // Whoever leads instead may know of a later start.
+        Err(AskError::Register(_)) if !controller.leads() => RegisterBrokerAnswer {
+            error_code: ErrorCode::NotController,
             ..answer
         },
         Err(error) => RegisterBrokerAnswer {

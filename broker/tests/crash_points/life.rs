@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
@@ -19,9 +20,9 @@ use keylane_broker::partition::producers::{Judgement, NumberedBatch, PartitionPr
 use keylane_broker::partition::routed_state::{Original, Routing};
 use keylane_protocol::compression::Compression;
 use keylane_protocol::identifiers::{
-    BrokerId, FolderId, PartitionIndex, ProducerId, TopicId, TopicName,
+    BrokerId, ClusterId, FolderId, PartitionIndex, ProducerId, StartId, TopicId, TopicName,
 };
-use keylane_protocol::offset::{LeaderEpoch, Offset, ProducerEpoch, Sequence};
+use keylane_protocol::offset::{BrokerEpoch, LeaderEpoch, Offset, ProducerEpoch, Sequence};
 use keylane_protocol::record_batch::{
     BatchProducer, NewRecord, PREFIX_BYTES, RecordBatch, RecordBatchBuilder, RecordBatchHeader,
     RecordBatches,
@@ -29,6 +30,8 @@ use keylane_protocol::record_batch::{
 use keylane_protocol::routed::PRODUCER_ID_MIN;
 
 const ROOT: &str = "/data";
+/// How many starts have drawn an id.
+static DRAWN: AtomicU64 = AtomicU64::new(1);
 const ROLL: RollSettings = RollSettings {
     segment_bytes_max: 1300,
     segment_ms_max: u64::MAX,
@@ -74,6 +77,8 @@ pub(crate) struct Promises {
     pub(crate) topics: BTreeMap<TopicId, TopicState>,
     pub(crate) partitions: BTreeMap<TopicPartition, Sent>,
     pub(crate) incarnations: i32,
+    /// The start that registered last.
+    pub(crate) start_known: Option<StartId>,
 }
 
 /// Promises that a life adds to and a visitor of its disk reads.
@@ -189,9 +194,12 @@ impl Life {
         expects_damage: bool,
     ) -> Result<Self, DiskError> {
         let disk: Arc<dyn Disk> = Arc::new(disk.clone());
+        let drawn = DRAWN.fetch_add(1, Ordering::Relaxed);
+        let start = StartId(u128::from(drawn).to_be_bytes());
         let fresh = FreshIds {
             folder_id: FolderId([1; 16]),
             node_id: 7,
+            start,
         };
         let folder = DataFolder::open(Arc::clone(&disk), Path::new(ROOT), BrokerId(1), fresh);
         let folder = folder.map_err(|error| match error {
@@ -216,10 +224,23 @@ impl Life {
         let incarnations = life.folder.incarnations();
         let before = std::mem::replace(&mut promises.lock().incarnations, incarnations);
         assert!(incarnations > before, "an incarnation is never used twice");
+        life.register(start)?;
         for topic in life.folder.hosted().to_vec() {
             life.recover(topic.id, &topic.partitions)?;
         }
         Ok(life)
+    }
+
+    /// Registers with controllers that know the start before the folder notes so.
+    fn register(&mut self, start: StartId) -> Result<(), DiskError> {
+        if let Some(known) = self.promises.now().start_known {
+            let is_known = self.folder.starts_known().contains(&known);
+            assert!(is_known, "the folder is never taken for an old copy");
+        }
+        self.folder.tell()?;
+        self.promises.lock().start_known = Some(start);
+        let epoch = BrokerEpoch(self.folder.incarnations().into());
+        self.folder.acknowledge(ClusterId([9; 16]), epoch)
     }
 
     fn recover(

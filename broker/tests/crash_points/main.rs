@@ -2,8 +2,9 @@
 //!
 //! After each cut the folder is recovered twice, lives on, and loses power once more. No acknowledged record may be
 //! missing, nor one that a reader could have seen; no open may fail; both recoveries must agree; leader epochs must begin
-//! where their records do; the routed producers must know what lies in the log, and nothing else. The same holds when the
-//! operation fails and only the process ends. Four ways of leaving out a sync are the control: each must lose records.
+//! where their records do; the routed producers must know what lies in the log, and nothing else; the folder must know the
+//! start that registered last. The same holds when the operation fails and only the process ends. Four ways of leaving out
+//! a sync are the control: each must lose records.
 
 mod epochs;
 mod life;
@@ -66,6 +67,7 @@ fn verify(disk: &SimulatedDisk, promises: &Promises, page_cache_lost: bool) -> (
     let life = Life::begin(disk, &shared, Sabotage::None).expect("no open fails after a crash");
     let mut found = Promises {
         incarnations: shared.now().incarnations,
+        start_known: shared.now().start_known,
         ..Promises::default()
     };
     for partition in life.partitions() {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 
 use crate::error_code::ErrorCode;
-use crate::identifiers::{BrokerId, ClusterId, FolderId, PartitionIndex, TopicId};
+use crate::identifiers::{BrokerId, ClusterId, FolderId, PartitionIndex, StartId, TopicId};
 use crate::offset::{BrokerEpoch, LeaderEpoch};
 use crate::primitive::wire::Wire;
 use crate::primitive::{DecodeError, Decoder, EncodeError, Encoder, Format};
@@ -179,7 +179,8 @@ message! {
         folder_id: FolderId,
         /// How often the folder has been opened, this time included.
         incarnation: i32,
-        /// The last incarnation whose registration was acknowledged; 0 for none.
+        /// The last incarnation whose registration was acknowledged; 0 for none. It tells what `epoch_acknowledged`
+        /// does where that is not known.
         incarnation_acknowledged: i32,
         /// The operating system's id of its own start.
         boot_id: ByteString,
@@ -199,6 +200,13 @@ message! {
     tagged {
         /// Topics that the folder had before it had a cluster with controllers.
         0: adopted: Vec<AdoptedTopic> [0..],
+        /// This start; zero from a version that drew none.
+        1: start: StartId [0..],
+        /// The last start whose registration was acknowledged, and those since that may have registered without hearing
+        /// of it, this one included: who names the one that the controllers know is no older copy of the folder.
+        2: starts_known: Vec<StartId> [0..],
+        /// The registration that was acknowledged last; -1 if that is not known.
+        3: epoch_acknowledged: BrokerEpoch [0..] = BrokerEpoch::NONE,
     }
 }
 

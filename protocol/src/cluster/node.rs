@@ -6,7 +6,7 @@ use std::str::FromStr;
 use bytestring::ByteString;
 
 use super::record::{BrokerRegistered, RouterRegistered};
-use crate::identifiers::{BrokerId, FolderId};
+use crate::identifiers::{BrokerId, FolderId, StartId};
 use crate::offset::BrokerEpoch;
 
 /// A host and a port.
@@ -75,6 +75,8 @@ pub struct BrokerImage {
     pub folder_id: FolderId,
     /// How often the folder had been opened when it registered.
     pub incarnation: i32,
+    /// The start that registered; zero if that was of a version that drew none.
+    pub start: StartId,
     /// The operating system's id of its own start.
     pub boot_id: ByteString,
     /// Where clients reach it.
@@ -94,6 +96,7 @@ impl BrokerImage {
             epoch: record.broker_epoch,
             folder_id: record.folder_id,
             incarnation: record.incarnation,
+            start: record.start,
             boot_id: record.boot_id.clone(),
             endpoint: Endpoint::new(&record.host, record.port)?,
             internal: Endpoint::new(&record.internal_host, record.internal_port)?,
@@ -114,6 +117,7 @@ impl BrokerImage {
             internal_host: self.internal.host.clone(),
             internal_port: i32::from(self.internal.port),
             rack: self.rack.clone(),
+            start: self.start,
         }
     }
 }

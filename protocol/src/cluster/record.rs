@@ -9,7 +9,7 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use bytestring::ByteString;
 
-use crate::identifiers::{BrokerId, ClusterId, FolderId, PartitionIndex, TopicId};
+use crate::identifiers::{BrokerId, ClusterId, FolderId, PartitionIndex, StartId, TopicId};
 use crate::limits::DECODE_ALLOCATION_FACTOR;
 use crate::offset::{BrokerEpoch, LeaderEpoch, PartitionEpoch};
 use crate::primitive::wire::Wire;
@@ -64,16 +64,16 @@ pub enum RecordsError {
 }
 
 macro_rules! records {
-    ($($(#[$doc:meta])* $kind:literal => $name:ident,)*) => {
+    ($($(#[$doc:meta])* $kind:literal => $name:ident $(in $kept:ty)?,)*) => {
         /// One change of the cluster's metadata.
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub enum MetadataRecord {
-            $($(#[$doc])* $name($name),)*
+            $($(#[$doc])* $name(records!(@kept $name $(, $kept)?)),)*
         }
 
         $(impl From<$name> for MetadataRecord {
             fn from(record: $name) -> Self {
-                Self::$name(record)
+                Self::$name(record.into())
             }
         })*
 
@@ -94,7 +94,7 @@ macro_rules! records {
                 let invalid = |source| RecordsError::Body { kind, source };
                 let mut decoder = Decoder::new(body);
                 let record = match kind {
-                    $($kind => $name::decode_value(&mut decoder, BODY).map(Self::$name),)*
+                    $($kind => $name::decode_value(&mut decoder, BODY).map(Self::from),)*
                     kind => return Err(RecordsError::UnknownKind { kind }),
                 };
                 let record = record.map_err(invalid)?;
@@ -107,20 +107,23 @@ macro_rules! records {
         impl crate::message::sample::Sample for MetadataRecord {
             fn sample(choices: &mut crate::message::sample::Choices<'_>, _: Format) -> Self {
                 let samples: &[fn(&mut crate::message::sample::Choices<'_>) -> Self] = &[
-                    $(|choices| Self::$name($name::sample(choices, BODY)),)*
+                    $(|choices| Self::from($name::sample(choices, BODY)),)*
                 ];
                 let choice = usize::from(u8::try_from(i8::sample(choices, BODY).unsigned_abs()).unwrap_or(0));
                 samples[choice % samples.len()](choices)
             }
         }
     };
+
+    (@kept $name:ident) => { $name };
+    (@kept $name:ident, $kept:ty) => { $kept };
 }
 
 records! {
     /// The first record of all.
     1 => ClusterFounded,
     /// A process of a broker has begun; it is fenced until it has caught up.
-    2 => BrokerRegistered,
+    2 => BrokerRegistered in Box<BrokerRegistered>,
     /// A broker is fenced or no longer so.
     3 => BrokerFenceChanged,
     /// A router has begun, or lives at another address.
@@ -170,6 +173,10 @@ message! {
         internal_port: i32,
         /// What fails together with it; `None` if nothing is known.
         rack: Option<ByteString>,
+    }
+    tagged {
+        /// The process's start; zero from a version that drew none.
+        0: start: StartId [0..],
     }
 }
 

@@ -5,7 +5,7 @@ use bytestring::ByteString;
 use proptest::prelude::*;
 
 use super::*;
-use crate::identifiers::{BrokerId, ClusterId, FolderId, PartitionIndex, TopicId};
+use crate::identifiers::{BrokerId, ClusterId, FolderId, PartitionIndex, StartId, TopicId};
 use crate::message::sample::{Choices, Sample};
 use crate::offset::{BrokerEpoch, LeaderEpoch, PartitionEpoch};
 use crate::primitive::Format;
@@ -31,6 +31,7 @@ fn broker(id: i32, epoch: i64) -> MetadataRecord {
         internal_host: "localhost".into(),
         internal_port: 9093,
         rack: None,
+        start: StartId([2; 16]),
     }
     .into()
 }
@@ -296,8 +297,12 @@ fn bytes_written_earlier_are_still_read() {
         live.broker(BrokerId(1))
             .is_some_and(|broker| !broker.is_fenced)
     );
+    let start = |image: &ClusterImage| image.broker(BrokerId(1)).map(|broker| broker.start);
+    assert_eq!(start(&live), Some(StartId::ZERO), "none was drawn then");
     assert_eq!(live.topics().count() + live.routers().count(), 0);
     assert_eq!(live.leader_epoch_floor(), LeaderEpoch(2));
+    let live = image(&read("start_known"));
+    assert_eq!(start(&live), Some(StartId([2; 16])));
     let live = image(&read("snapshot"));
     let topic = live.topic_named("a").expect("it is there");
     assert_eq!(topic.configs[&ByteString::from("durability")], "page-cache");

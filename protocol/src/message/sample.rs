@@ -7,7 +7,9 @@ use bytes::Bytes;
 use bytestring::ByteString;
 
 use crate::error_code::ErrorCode;
-use crate::identifiers::{BrokerId, ClusterId, FolderId, PartitionIndex, ProducerId, TopicId};
+use crate::identifiers::{
+    BrokerId, ClusterId, FolderId, PartitionIndex, ProducerId, StartId, TopicId,
+};
 use crate::link::handshake::{Refusal, Role};
 use crate::link::lane::Flow;
 use crate::link::{Correlation, Features, Lane};
@@ -102,6 +104,7 @@ sample! {
     TopicId: |choices| Self([choices.next(); 16]);
     ClusterId: |choices| Self([choices.next(); 16]);
     FolderId: |choices| Self([choices.next(); 16]);
+    StartId: |choices| Self([choices.next(); 16]);
     ByteString: |choices| {
         let letters = ['a', 'Z', '.', 'ä', '雨', '\0'];
         let letter = letters[usize::from(choices.next()) % letters.len()];

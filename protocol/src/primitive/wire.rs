@@ -16,7 +16,9 @@ use super::decoder::{DecodeError, Decoder};
 use super::encoder::{EncodeError, Encoder};
 use super::records::Records;
 use crate::error_code::ErrorCode;
-use crate::identifiers::{BrokerId, ClusterId, FolderId, PartitionIndex, ProducerId, TopicId};
+use crate::identifiers::{
+    BrokerId, ClusterId, FolderId, PartitionIndex, ProducerId, StartId, TopicId,
+};
 use crate::link::handshake::{Refusal, Role};
 use crate::link::{Correlation, Features, Lane};
 use crate::offset::{BrokerEpoch, LeaderEpoch, Offset, PartitionEpoch, ProducerEpoch, Sequence};
@@ -88,6 +90,7 @@ fixed_size! {
     Offset: i64, |value| value.0, |number| Self(number);
     ClusterId: u128, |value| u128::from_be_bytes(value.0), |number| Self(number.to_be_bytes());
     FolderId: u128, |value| u128::from_be_bytes(value.0), |number| Self(number.to_be_bytes());
+    StartId: u128, |value| u128::from_be_bytes(value.0), |number| Self(number.to_be_bytes());
     Lane: u64, |value| value.0, |number| Self(number);
     Correlation: u64, |value| value.0, |number| Self(number);
     Features: u64, |value| value.0, |number| Self(number);
