@@ -97,6 +97,7 @@ const LAYERS: &[Layer] = &[
         modules: &[
             "client/src/producer/accumulator",
             "client/src/producer/delivery",
+            "client/src/producer/routed",
             "client/src/reader/positions",
             "client/src/metadata/view",
         ],
@@ -137,6 +138,7 @@ const SHELLS: &[&str] = &[
     "protocol/src/lib.rs",
     "broker/src/log/writer/thread",
     "broker/src/controller/raft/store/thread",
+    "client/src/producer/routed/side",
 ];
 
 /// The workspace crates that each crate may depend on outside its tests.

@@ -66,6 +66,14 @@ pub use producer::{
     Acks, BuildProducerError, DeliveryError, DeliveryFailure, FlushError, Producer,
     ProducerBuilder, ProducerRecord, Receipt, RecordPlace, SendError,
 };
+
+/// The routed producer without its shell, for simulations of whole systems. No part of the API that is kept stable.
+#[doc(hidden)]
+pub mod routed_core {
+    pub use crate::producer::routed::{
+        RoutedAppended, RoutedCore, RoutedEffects, RoutedSettings, Ticket,
+    };
+}
 pub use reader::{
     BuildReaderError, ConsumedBatch, ConsumedRecord, OutOfRange, ReadError, Reader, ReaderBuilder,
     StartAt,

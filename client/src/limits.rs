@@ -32,3 +32,6 @@ pub(crate) const BATCH_BYTES_FIRST: usize = 4 * 1024;
 
 /// The most partitions of one topic the client takes from an answer, so that a bent answer costs little.
 pub(crate) const PARTITIONS_MAX: usize = 1_000_000;
+
+/// The capacity a topic's first routed batch gets; a producer that sends one small record at a time needs no more.
+pub(crate) const ROUTED_BATCH_BYTES_FIRST: usize = 512;

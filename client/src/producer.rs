@@ -14,6 +14,7 @@ mod error;
 mod receipt;
 mod record;
 mod request;
+pub(crate) mod routed;
 mod sender;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

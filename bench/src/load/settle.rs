@@ -91,7 +91,8 @@ pub(super) struct Settler {
     settled: Arc<Mutex<Settled>>,
     gauge: Arc<Gauge>,
     publish: SharedLatencies,
-    partitions: BTreeMap<PartitionIndex, (mpsc::Sender<Pending>, JoinHandle<()>)>,
+    /// `None` while it is not known where the router puts the record.
+    partitions: BTreeMap<Option<PartitionIndex>, (mpsc::Sender<Pending>, JoinHandle<()>)>,
 }
 
 impl Settler {

@@ -65,7 +65,9 @@ fn failure(at: RowPlace, error: &DeliveryError) -> Failure {
             Some(DeliveryFailure::Refused { .. }) => HOW_LONG.to_owned(),
             _ => format!("is the broker running? {HOW_LONG}"),
         }),
-        DeliveryFailure::Connection(_) | DeliveryFailure::Dropped => None,
+        DeliveryFailure::Connection(_)
+        | DeliveryFailure::TopicGone { .. }
+        | DeliveryFailure::Dropped => None,
     };
     match hint {
         Some(hint) => failure.hint(hint),

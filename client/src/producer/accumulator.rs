@@ -17,7 +17,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::time::Instant;
 
-use super::batch::{OpenBatch, RecordFields, SealedBatch};
+use super::batch::{OpenBatch, RecordFields, SealedBatch, record_bytes_max};
 use super::error::{DeliveryError, SendError};
 use super::receipt::{BatchOutcome, Receipt};
 use crate::limits::BATCH_BYTES_FIRST;
@@ -157,7 +157,7 @@ impl Accumulator {
         if self.is_closed {
             return Err(SendError::Closed);
         }
-        let size = record.size_bytes_max();
+        let size = record_bytes_max(&record.record);
         let size_max = self.settings.max_record_bytes;
         if size > size_max {
             return Err(SendError::TooLarge {

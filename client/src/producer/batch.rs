@@ -29,18 +29,12 @@ pub(crate) struct RecordFields<'a> {
     pub(crate) record: NewRecord<'a>,
 }
 
-impl RecordFields<'_> {
-    /// Returns the most bytes the record takes in a batch.
-    pub(crate) fn size_bytes_max(&self) -> usize {
-        let length = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
-        let headers = self.record.headers.iter();
-        let headers =
-            headers.map(|(name, value)| HEADER_FRAME_BYTES_MAX + name.len() + length(*value));
-        RECORD_FRAME_BYTES_MAX
-            + length(self.record.key)
-            + length(self.record.value)
-            + headers.sum::<usize>()
-    }
+/// Returns the most bytes a record takes in a batch.
+pub(crate) fn record_bytes_max(record: &NewRecord<'_>) -> usize {
+    let length = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
+    let headers = record.headers.iter();
+    let headers = headers.map(|(name, value)| HEADER_FRAME_BYTES_MAX + name.len() + length(*value));
+    RECORD_FRAME_BYTES_MAX + length(record.key) + length(record.value) + headers.sum::<usize>()
 }
 
 /// A batch that takes records.

@@ -24,7 +24,7 @@ use std::time::Instant;
 
 use self::lane::Lane;
 pub(crate) use self::plan::{PlannedRequest, Situation};
-pub(crate) use self::verdict::Answer;
+pub(crate) use self::verdict::{Answer, is_clean};
 use super::accumulator::{BatchSerial, LaneId};
 use super::batch::SealedBatch;
 use super::error::DeliveryError;

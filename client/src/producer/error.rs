@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keylane_protocol::error_code::ErrorCode;
-use keylane_protocol::identifiers::PartitionIndex;
+use keylane_protocol::identifiers::{PartitionIndex, TopicId};
 
 use crate::connection::ConnectionError;
 use crate::metadata::MetadataError;
@@ -85,22 +85,22 @@ impl SendError {
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum DeliveryError {
     /// The record is not in the partition and never will be.
-    #[error("the record was not written to {topic}-{partition}: {cause}")]
+    #[error("the record was not written to {topic}{}: {cause}", dashed(.partition))]
     NotWritten {
         /// The topic's name.
         topic: Arc<str>,
-        /// The partition.
-        partition: PartitionIndex,
+        /// The partition; `None` for a routed record whose batch never had a number, which decides on the partition.
+        partition: Option<PartitionIndex>,
         /// Why.
         cause: DeliveryFailure,
     },
     /// The record may or may not be in the partition. If it is, it is there once and in its place.
-    #[error("it is not known whether the record was written to {topic}-{partition}: {cause}")]
+    #[error("it is not known whether the record was written to {topic}{}: {cause}", dashed(.partition))]
     OutcomeUnknown {
         /// The topic's name.
         topic: Arc<str>,
         /// The partition.
-        partition: PartitionIndex,
+        partition: Option<PartitionIndex>,
         /// Why.
         cause: DeliveryFailure,
     },
@@ -127,6 +127,13 @@ pub enum DeliveryFailure {
         after: Duration,
         /// What the last attempt failed of, if there was one.
         last: Option<Arc<DeliveryFailure>>,
+    },
+    /// The topic was deleted, and perhaps created anew, before. A record sent again goes to the topic that has the name
+    /// then.
+    #[error("the topic with id {id} is gone: it was deleted, or deleted and created anew")]
+    TopicGone {
+        /// Which topic the record was sent to.
+        id: TopicId,
     },
     /// The producer was dropped before.
     #[error("the producer was dropped before it was acknowledged")]
@@ -169,7 +176,7 @@ impl DeliveryFailure {
         match self {
             Self::Refused { code, .. } => code.is_retriable(),
             Self::Connection(error) => error.is_retriable(),
-            Self::TimedOut { .. } => true,
+            Self::TimedOut { .. } | Self::TopicGone { .. } => true,
             Self::Dropped => false,
         }
     }
@@ -183,6 +190,10 @@ pub struct FlushError {
     pub records: u64,
     /// What became of the first of them.
     pub first: DeliveryError,
+}
+
+fn dashed(partition: &Option<PartitionIndex>) -> String {
+    partition.map_or_else(String::new, |partition| format!("-{partition}"))
 }
 
 fn detail(message: &Option<Arc<str>>) -> String {

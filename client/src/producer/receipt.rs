@@ -5,13 +5,14 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::task::{Context, Poll, Waker};
 
 use keylane_protocol::identifiers::PartitionIndex;
 use keylane_protocol::offset::Offset;
 
 use super::error::DeliveryError;
+use super::routed::Spread;
 
 /// Where a record was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,16 +27,33 @@ pub struct RecordPlace {
 /// The offset of a batch's first record, if known, or why the batch is not known to be written.
 pub(crate) type BatchResult = Result<Option<Offset>, DeliveryError>;
 
-/// What became of a batch.
+/// What became of the records of a batch.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// The same for all.
+    Whole(BatchResult),
+    /// By partition, in ascending order: of a routed batch.
+    Parts(Vec<(PartitionIndex, BatchResult)>),
+}
+
+/// What becomes of a batch.
 #[derive(Debug)]
 pub(crate) struct BatchOutcome {
-    partition: PartitionIndex,
+    destination: Destination,
     state: Mutex<State>,
+}
+
+/// Where the records of a batch go.
+#[derive(Debug)]
+enum Destination {
+    Partition(PartitionIndex),
+    /// Known once the batch has its number.
+    Routed(OnceLock<Spread>),
 }
 
 #[derive(Debug, Default)]
 struct State {
-    result: Option<BatchResult>,
+    result: Option<Outcome>,
     /// One place for each receipt that was polled too early; emptied when that receipt is dropped.
     wakers: Vec<Option<Waker>>,
 }
@@ -43,13 +61,33 @@ struct State {
 impl BatchOutcome {
     pub(crate) fn new(partition: PartitionIndex) -> Self {
         Self {
-            partition,
+            destination: Destination::Partition(partition),
             state: Mutex::default(),
+        }
+    }
+
+    /// Returns the outcome of a batch whose records the router spreads.
+    pub(crate) fn routed() -> Self {
+        Self {
+            destination: Destination::Routed(OnceLock::new()),
+            state: Mutex::default(),
+        }
+    }
+
+    /// Says where the records of a routed batch go; once and for all.
+    pub(crate) fn set_spread(&self, spread: Spread) {
+        if let Destination::Routed(known) = &self.destination {
+            let _ = known.set(spread);
         }
     }
 
     /// Says what became of the batch and wakes everyone who waits for it. Only the first word counts.
     pub(crate) fn settle(&self, result: BatchResult) {
+        self.settle_as(Outcome::Whole(result));
+    }
+
+    /// Like [`Self::settle`], if that is not the same for all records.
+    pub(crate) fn settle_as(&self, result: Outcome) {
         let mut state = self.lock();
         if state.result.is_some() {
             return;
@@ -65,6 +103,39 @@ impl BatchOutcome {
                 last = Some(waker);
             }
         }
+    }
+
+    fn partition(&self, index: u32) -> Option<PartitionIndex> {
+        match &self.destination {
+            Destination::Partition(partition) => Some(*partition),
+            Destination::Routed(spread) => spread.get().map(|spread| spread.partition(index)),
+        }
+    }
+
+    fn rank(&self, index: u32) -> u32 {
+        match &self.destination {
+            Destination::Partition(_) => index,
+            Destination::Routed(spread) => spread.get().map_or(0, |spread| spread.rank(index)),
+        }
+    }
+
+    /// Returns what became of a record.
+    fn place(&self, index: u32, outcome: &Outcome) -> Result<RecordPlace, DeliveryError> {
+        let partition = self.partition(index);
+        let result = match outcome {
+            Outcome::Whole(result) => result,
+            Outcome::Parts(parts) => {
+                let part = |partition| parts.binary_search_by_key(&partition, |part| part.0).ok();
+                let part = partition.and_then(part);
+                &parts[part.expect("a batch is settled for all partitions it touches")].1
+            }
+        };
+        let first = result.clone()?;
+        let partition = partition.expect("only a batch with a number is written");
+        Ok(RecordPlace {
+            partition,
+            offset: first.map(|first| first.plus(i64::from(self.rank(index)))),
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -94,10 +165,10 @@ impl Receipt {
         }
     }
 
-    /// Returns the partition the record goes to.
+    /// Returns the partition the record goes to; `None` for a routed record until its batch is sent.
     #[must_use]
-    pub fn partition(&self) -> PartitionIndex {
-        self.outcome.partition
+    pub fn partition(&self) -> Option<PartitionIndex> {
+        self.outcome.partition(self.index)
     }
 
     /// Returns the outcome if it is there already.
@@ -105,15 +176,7 @@ impl Receipt {
     pub fn now(&self) -> Option<Result<RecordPlace, DeliveryError>> {
         let state = self.outcome.lock();
         let result = state.result.as_ref()?;
-        Some(self.place(result))
-    }
-
-    fn place(&self, result: &BatchResult) -> Result<RecordPlace, DeliveryError> {
-        let first = result.clone()?;
-        Ok(RecordPlace {
-            partition: self.outcome.partition,
-            offset: first.map(|first| first.plus(i64::from(self.index))),
-        })
+        Some(self.outcome.place(self.index, result))
     }
 }
 
@@ -124,7 +187,7 @@ impl Future for Receipt {
         let this = &mut *self;
         let mut state = this.outcome.lock();
         if let Some(result) = &state.result {
-            return Poll::Ready(this.place(result));
+            return Poll::Ready(this.outcome.place(this.index, result));
         }
         let slot = *this.slot.get_or_insert_with(|| {
             state.wakers.push(None);

@@ -192,7 +192,7 @@ impl Sender {
             };
             let error = DeliveryError::NotWritten {
                 topic: Arc::clone(topic),
-                partition,
+                partition: Some(partition),
                 cause,
             };
             effects.give_back(&batch, error);
@@ -368,7 +368,7 @@ impl Sender {
             let (topic, partition) = self.delivery.name(lane);
             let error = DeliveryError::NotWritten {
                 topic: Arc::clone(topic),
-                partition,
+                partition: Some(partition),
                 cause: DeliveryFailure::Dropped,
             };
             effects.give_back(&batch, error);

@@ -233,7 +233,7 @@ impl Lane {
 
     fn error(&self, cause: DeliveryFailure, is_in_doubt: bool) -> DeliveryError {
         let topic = Arc::clone(&self.topic);
-        let partition = self.partition;
+        let partition = Some(self.partition);
         if is_in_doubt {
             DeliveryError::OutcomeUnknown {
                 topic,

@@ -121,7 +121,7 @@ fn again(cause: DeliveryFailure, code: ErrorCode) -> Verdict {
 /// Returns whether a code is only given before anything is written.
 ///
 /// NOT_LEADER_OR_FOLLOWER is not among them: a leader that steps down while a batch waits for its replicas answers so.
-fn is_clean(code: ErrorCode) -> bool {
+pub(crate) fn is_clean(code: ErrorCode) -> bool {
     matches!(
         code,
         ErrorCode::CorruptMessage

@@ -189,7 +189,7 @@ impl World {
             let (topic, partition) = self.delivery.name(lane);
             let error = DeliveryError::NotWritten {
                 topic: Arc::clone(topic),
-                partition,
+                partition: Some(partition),
                 cause: DeliveryFailure::Dropped,
             };
             effects.give_back(&batch, error);
