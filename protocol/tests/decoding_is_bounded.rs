@@ -9,6 +9,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use keylane_protocol::api::{APIS, Api, ApiKey};
+use keylane_protocol::compression::Compression;
 use keylane_protocol::fuzzing::RESPONSE;
 use keylane_protocol::limits::{DECODE_ALLOCATION_BYTES_EXTRA, DECODE_ALLOCATION_FACTOR};
 use keylane_protocol::link::Frame;
@@ -29,7 +30,10 @@ use keylane_protocol::message::offset_for_leader_epoch::OffsetForLeaderEpochRequ
 use keylane_protocol::message::produce::ProduceRequest;
 use keylane_protocol::message::routed_produce::RoutedProduceRequest;
 use keylane_protocol::message::{Message, Request};
+use keylane_protocol::offset::{ProducerEpoch, Sequence};
 use keylane_protocol::primitive::Decoder;
+use keylane_protocol::record_batch::{BatchProducer, NewRecord, RecordBatch, RecordBatchBuilder};
+use keylane_protocol::routed::{PRODUCER_ID_MIN, split};
 
 thread_local! {
     static ALLOCATED: Cell<usize> = const { Cell::new(0) };
@@ -291,4 +295,41 @@ fn link_frames_full_of_empty_sub_batches_and_outcomes_stay_within_the_bound() {
         }
     }
     assert!(tally.share_most > 0.05, "{}", tally.share_most);
+}
+
+/// Returns how many bytes are allocated for each byte of a routed batch that is split, and into how many parts.
+fn cost_of_splitting(key_bytes: usize, value_bytes: usize, partition_count: i32) -> (f64, usize) {
+    let mut builder = RecordBatchBuilder::with_capacity(1 << 20);
+    for index in 0_u32..(1 << 20) / u32::try_from(key_bytes + value_bytes + 7).expect("small") {
+        builder.append(&NewRecord {
+            key: Some(&index.to_le_bytes()[..key_bytes]),
+            value: (value_bytes > 0).then_some(&[7; 1000][..value_bytes]),
+            ..NewRecord::default()
+        });
+    }
+    let producer = BatchProducer {
+        id: PRODUCER_ID_MIN,
+        epoch: ProducerEpoch(0),
+        base_sequence: Sequence(0),
+    };
+    let batch = builder.finish(Compression::None, producer);
+    let batch = RecordBatch::check(batch.expect("memory suffices")).expect("sound");
+    let before = ALLOCATED.get();
+    let parts = split(&batch, partition_count).expect("sound").len();
+    let allocated = ALLOCATED.get() - before;
+    (allocated as f64 / batch.bytes().len() as f64, parts)
+}
+
+#[test]
+fn splitting_a_routed_batch_costs_what_its_records_take_however_many_partitions_there_are() {
+    let (usual, parts) = cost_of_splitting(4, 100, 64);
+    assert_eq!(parts, 64);
+    assert!(usual < 1.25, "{usual}");
+    let (whole, _) = cost_of_splitting(4, 100, 1);
+    assert!(whole < 0.25, "{whole}");
+    // The smallest records that have a partition each: all of it is headers.
+    let (dearest, parts) = cost_of_splitting(3, 0, i32::MAX);
+    assert!(parts > 80_000);
+    println!("{usual:.2}, {whole:.2} and {dearest:.2} bytes for each");
+    assert!(dearest < 24.0, "{dearest}");
 }

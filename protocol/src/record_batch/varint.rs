@@ -18,7 +18,19 @@ pub(crate) fn varlong_size(value: i64) -> usize {
 
 /// Takes a number of at most 64 bits from the front; `None` if it is cut short or too long. Needless zero groups are
 /// taken, as Kafka's `ByteUtils` takes them.
+#[inline]
 pub(crate) fn read_varlong(bytes: &mut &[u8]) -> Option<i64> {
+    match **bytes {
+        // Most numbers of a record.
+        [byte, ref rest @ ..] if byte < 0x80 => {
+            *bytes = rest;
+            Some(i64::from(byte >> 1) ^ -i64::from(byte & 1))
+        }
+        _ => read_long_varlong(bytes),
+    }
+}
+
+fn read_long_varlong(bytes: &mut &[u8]) -> Option<i64> {
     let mut zigzag: u64 = 0;
     for (index, &byte) in bytes.iter().enumerate().take(10) {
         let seven = u64::from(byte & 0x7f);
@@ -35,6 +47,7 @@ pub(crate) fn read_varlong(bytes: &mut &[u8]) -> Option<i64> {
 }
 
 /// Takes a number of at most 32 bits, in at most five bytes, from the front; `None` if it is cut short or too long.
+#[inline]
 pub(crate) fn read_varint(bytes: &mut &[u8]) -> Option<i32> {
     let before = bytes.len();
     let value = i32::try_from(read_varlong(bytes)?).ok()?;
