@@ -31,6 +31,15 @@ struct Pool {
 }
 
 impl Pool {
+    fn try_charge(&self, bytes: u32, is_modest: bool) -> Option<OwnedSemaphorePermit> {
+        let common = Arc::clone(&self.common);
+        let common = common.try_acquire_many_owned(bytes.min(self.common_max));
+        if common.is_ok() || !is_modest || bytes > self.reserve_max {
+            return common.ok();
+        }
+        Arc::clone(&self.reserve).try_acquire_many_owned(bytes).ok()
+    }
+
     async fn charge(&self, bytes: u32, is_modest: bool) -> Option<OwnedSemaphorePermit> {
         let common = Arc::clone(&self.common).acquire_many_owned(bytes.min(self.common_max));
         if !is_modest || bytes > self.reserve_max {
@@ -105,6 +114,19 @@ impl Drop for ConnectionBudget {
 }
 
 impl ConnectionBudget {
+    /// Charges a request of so many bytes if there is room for it at once; who waits already goes first.
+    pub(crate) fn try_charge(&self, bytes: usize) -> Option<Charge> {
+        let bytes = clamp(bytes);
+        let own = Arc::clone(&self.own);
+        let own = own.try_acquire_many_owned(bytes.min(self.own_max)).ok()?;
+        let is_modest = !self.is_above_its_share();
+        let pool = self.pool.try_charge(bytes, is_modest)?;
+        Some(Charge {
+            _own: Some(own),
+            _pool: Some(pool),
+        })
+    }
+
     /// Waits until there is room for a request of so many bytes.
     pub(crate) async fn charge(&self, bytes: usize) -> Charge {
         let bytes = clamp(bytes);
@@ -245,6 +267,23 @@ mod tests {
         let budget = RequestBudget::new(POOL, CONNECTION_MAX);
         let alone = budget.for_connection();
         assert_eq!(fill(&alone, 50).len(), CONNECTION_MAX / 50);
+    }
+
+    #[test]
+    fn what_there_is_room_for_is_charged_at_once_and_the_same() {
+        let budget = RequestBudget::new(POOL, CONNECTION_MAX);
+        let connections = [(); 10].map(|()| budget.for_connection());
+        let mut charges = Vec::new();
+        for connection in &connections {
+            while let Some(charged) = connection.try_charge(10) {
+                charges.push(charged);
+            }
+        }
+        assert_eq!(budget.usage().0, POOL);
+        assert!(charge(&connections[9], 10).is_none());
+        charges.clear();
+        assert_eq!(budget.usage().0, 0);
+        assert!(connections[0].try_charge(10 * POOL).is_some());
     }
 
     #[test]

@@ -54,6 +54,10 @@ pub const FETCH_BYTES_AT_BOUND: usize = 64 << 10;
 /// Answers that are ready leave together until they have so many bytes; then none is begun before they have left.
 pub const ANSWER_BYTES_QUEUED_MAX: usize = 256 << 10;
 
+/// While a client has not taken so many bytes of answers, nothing more of it is read: two Fetches' worth, so that only one
+/// that takes nothing is stopped.
+pub const ANSWER_BYTES_UNREAD_MAX: usize = 2 * FETCH_BYTES_MAX;
+
 /// The most connections that a runtime has been given and has not begun; at the bound accepting waits.
 pub const CONNECTIONS_HANDED_OVER_MAX: usize = 256;
 

@@ -102,7 +102,7 @@ impl Link {
                     });
                     *self.up.borrow_mut() = Some(Rc::clone(&uplink));
                     info!(broker = self.broker.0, endpoint = %self.endpoint, "linked to a broker");
-                    runtime.on_linked(self.broker);
+                    runtime.on_linked(self.broker, &welcome);
                     let error = self.carry(wire, &uplink, runtime).await;
                     self.down(runtime);
                     info!(broker = self.broker.0, %error, "a link was lost");

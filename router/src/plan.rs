@@ -18,6 +18,7 @@ pub mod list_offsets;
 pub mod metadata;
 pub mod offset_for_leader_epoch;
 pub mod produce;
+pub mod routed_produce;
 
 /// A request that names so much that its answer would be much larger than itself; its connection is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

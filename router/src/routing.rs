@@ -13,6 +13,9 @@ use keylane_protocol::cluster::{ClusterImage, TopicImage};
 use keylane_protocol::identifiers::{BrokerId, PartitionIndex, TopicId};
 use keylane_protocol::offset::LeaderEpoch;
 
+/// The setting of a topic that bounds its batches.
+pub const MESSAGE_BYTES_MAX: &str = "max.message.bytes";
+
 /// A topic as a request names it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TopicKey {
@@ -47,6 +50,8 @@ pub struct Routing {
     image: Arc<ClusterImage>,
     leaderless: Arc<BTreeMap<(TopicId, PartitionIndex), Instant>>,
     unlinked: Arc<BTreeMap<BrokerId, Instant>>,
+    /// What brokers have said of topics that have no bound of their own.
+    message_bytes_max: Arc<BTreeMap<BrokerId, usize>>,
 }
 
 /// What is so when something happens.
@@ -66,6 +71,7 @@ impl Routing {
             image: Arc::default(),
             leaderless: Arc::default(),
             unlinked: Arc::default(),
+            message_bytes_max: Arc::default(),
         };
         routing.on_image(image, now);
         routing
@@ -106,11 +112,25 @@ impl Routing {
             .or_insert(now);
     }
 
-    /// Notes that there is a link to a broker.
-    pub fn on_linked(&mut self, broker: BrokerId) {
+    /// Notes that there is a link to a broker, and the largest batch that it takes of a topic without a bound of its own.
+    pub fn on_linked(&mut self, broker: BrokerId, message_bytes_max: Option<usize>) {
+        if self.message_bytes_max.get(&broker).copied() != message_bytes_max {
+            let known = Arc::make_mut(&mut self.message_bytes_max);
+            known.remove(&broker);
+            known.extend(message_bytes_max.map(|max| (broker, max)));
+        }
         if self.unlinked.contains_key(&broker) {
             Arc::make_mut(&mut self.unlinked).remove(&broker);
         }
+    }
+
+    /// Tells whether nothing has changed between two: both are clones of one. Looks at nothing but that.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.image, &other.image)
+            && Arc::ptr_eq(&self.leaderless, &other.leaderless)
+            && Arc::ptr_eq(&self.unlinked, &other.unlinked)
+            && Arc::ptr_eq(&self.message_bytes_max, &other.message_bytes_max)
     }
 
     /// Returns the image.
@@ -136,6 +156,16 @@ impl Routing {
             TopicKey::Name(name) => self.image.topic_named(name),
             TopicKey::Id(id) => self.image.topic(*id),
         }
+    }
+
+    /// Returns the largest batch that a partition takes, if that is known: the topic's own bound, else its leader's.
+    #[must_use]
+    pub fn message_bytes_max(&self, topic: &TopicImage, index: PartitionIndex) -> Option<usize> {
+        if let Some(own) = topic.configs.get(MESSAGE_BYTES_MAX) {
+            return own.parse().ok();
+        }
+        let leader = topic.partition(index)?.leader?;
+        self.message_bytes_max.get(&leader).copied()
     }
 
     /// Returns where the requests for a topic's partition go.
@@ -245,11 +275,32 @@ mod tests {
         cluster.lead("t", 0, -1);
         routing.on_image(cluster.image(), now + 3 * second);
         assert_eq!(route(&routing, 0), lost);
-        routing.on_linked(BrokerId(1));
+        routing.on_linked(BrokerId(1), None);
         assert_eq!(route(&routing, 0), lost);
         cluster.lead("t", 0, 1);
         routing.on_image(cluster.image(), now + 4 * second);
         assert_eq!(route(&routing, 0), leader(1, 1));
+    }
+
+    #[test]
+    fn a_topics_own_bound_goes_before_its_leaders() {
+        let mut cluster = Cluster::of_brokers(2).with_topic("t", &[1, 2, -1]);
+        let mut routing = cluster.routing(start());
+        let bounds = |routing: &Routing| {
+            let topic = routing.topic(&TopicKey::Name("t".into())).expect("t");
+            [0, 1, 2, 3].map(|index| routing.message_bytes_max(topic, PartitionIndex(index)))
+        };
+        assert_eq!(bounds(&routing), [None; 4]);
+        let before = routing.clone();
+        routing.on_linked(BrokerId(1), Some(1000));
+        assert!(!routing.is_same(&before));
+        assert_eq!(bounds(&routing), [Some(1000), None, None, None]);
+        let before = routing.clone();
+        routing.on_linked(BrokerId(1), Some(1000));
+        assert!(routing.is_same(&before));
+        cluster.configure("t", MESSAGE_BYTES_MAX, "500");
+        routing.on_image(cluster.image(), start());
+        assert_eq!(bounds(&routing), [Some(500); 4]);
     }
 
     #[test]

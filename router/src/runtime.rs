@@ -8,6 +8,7 @@ use std::time::Instant as StdInstant;
 
 use keylane_protocol::cluster::ClusterImage;
 use keylane_protocol::identifiers::BrokerId;
+use keylane_protocol::link::handshake::Welcome;
 use tokio::time::Instant;
 
 use crate::control::Known;
@@ -106,8 +107,10 @@ impl Runtime {
     }
 
     /// Notes that a link has come up.
-    pub(crate) fn on_linked(&self, broker: BrokerId) {
-        self.routing.borrow_mut().on_linked(broker);
+    pub(crate) fn on_linked(&self, broker: BrokerId, welcome: &Welcome) {
+        let max = usize::try_from(welcome.message_bytes_max).ok();
+        let max = max.filter(|max| *max > 0);
+        self.routing.borrow_mut().on_linked(broker, max);
         self.tell_routing();
     }
 

@@ -2,7 +2,9 @@
 //!
 //! One task does it all, so that nothing is shared: it waits for the client, for what links tell, and for deadlines, and
 //! then does what is due. A Produce is begun when it is read; everything else when it is the first in the queue, so that
-//! it sees what those before it did. When the client goes, its lanes are closed. Read [`begin`] and [`lanes`] next.
+//! it sees what those before it did. A RoutedProduce is begun when it is read, too, and its answer leaves when it is
+//! known: many producers share a connection, and none waits for another. When the client goes, its lanes are closed. Read
+//! [`begin`] and [`lanes`] next.
 
 mod answered;
 mod asking;
@@ -18,7 +20,6 @@ mod queue;
 mod run;
 mod socket;
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
@@ -44,7 +45,7 @@ use crate::limits::REQUEST_ITEMS_MAX;
 use crate::mailbox::Mailbox;
 use crate::meters::Meters;
 use crate::plan::TooManyItems;
-use crate::producing::{Producing, RequestId};
+use crate::producing::{ProduceEffect, Producing, RequestId};
 use crate::routing::Routing;
 use crate::runtime::Runtime;
 use keylane_protocol::meters::Share;
@@ -115,8 +116,8 @@ struct Session {
     queue: Queue,
     levels: Levels,
     producing: Producing,
-    /// When each Produce that is under way must have been answered.
-    deadlines: BTreeMap<RequestId, std::time::Instant>,
+    /// Empty, but not without room.
+    produce_effects: Vec<ProduceEffect>,
     fetches: Fetches,
     current: Current,
     /// Why the connection ends once what came before is answered.
@@ -191,7 +192,7 @@ impl Session {
             queue: Queue::default(),
             levels: Levels::new(&runtime.shared.meters),
             producing: Producing::new(holding),
-            deadlines: BTreeMap::new(),
+            produce_effects: Vec::new(),
             fetches: Fetches::new(holding),
             current: Current::Nothing,
             refused: None,

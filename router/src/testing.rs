@@ -3,14 +3,19 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use keylane_protocol::cluster::{
     BrokerFenceChanged, BrokerRegistered, ClusterFounded, ClusterImage, MetadataRecord,
-    PartitionChanged, RouterRegistered, TopicCreated,
+    PartitionChanged, RouterRegistered, TopicConfigured, TopicCreated,
 };
+use keylane_protocol::compression::Compression;
 use keylane_protocol::identifiers::{
-    BrokerId, ClusterId, FolderId, PartitionIndex, StartId, TopicId,
+    BrokerId, ClusterId, FolderId, PartitionIndex, ProducerId, StartId, TopicId,
 };
-use keylane_protocol::offset::PartitionEpoch;
+use keylane_protocol::offset::{PartitionEpoch, ProducerEpoch, Sequence};
+use keylane_protocol::partitioner::partition_for_key;
+use keylane_protocol::record_batch::{BatchProducer, NewRecord, RecordBatchBuilder};
+use keylane_protocol::routed::PRODUCER_ID_MIN;
 
 use crate::routing::Routing;
 
@@ -127,6 +132,31 @@ impl Cluster {
         self.apply(change);
     }
 
+    /// Adds a partition to a topic.
+    pub(crate) fn add_partition(&mut self, name: &str, leader: i32) {
+        let topic = Arc::clone(self.image.topic_named(name).expect("the topic exists"));
+        self.apply(PartitionChanged {
+            topic_id: topic.id,
+            partition: PartitionIndex(topic.partition_count()),
+            replicas: vec![BrokerId(leader)],
+            in_sync: vec![BrokerId(leader)],
+            leader: BrokerId(leader),
+            leader_epoch: self.image.leader_epoch_floor(),
+            partition_epoch: PartitionEpoch(0),
+            ..PartitionChanged::default()
+        });
+    }
+
+    /// Gives a topic a setting of its own.
+    pub(crate) fn configure(&mut self, name: &str, key: &str, value: &str) {
+        let topic_id = self.id_of(name);
+        self.apply(TopicConfigured {
+            topic_id,
+            key: key.into(),
+            value: Some(value.into()),
+        });
+    }
+
     /// Returns a topic's id.
     pub(crate) fn id_of(&self, name: &str) -> TopicId {
         self.image.topic_named(name).expect("the topic exists").id
@@ -145,4 +175,32 @@ impl Cluster {
     fn apply(&mut self, record: impl Into<MetadataRecord>) {
         self.image.apply(&record.into()).expect("it can follow");
     }
+}
+
+/// Returns a routed batch with one record of a key for each of these partitions.
+pub(crate) fn routed_batch(
+    producer: i64,
+    number: i32,
+    partitions: &[i32],
+    partition_count: i32,
+) -> Bytes {
+    let mut builder = RecordBatchBuilder::with_capacity(256);
+    for partition in partitions {
+        let mut keys = (0..).map(|key: u32| key.to_string());
+        let is_its =
+            |key: &String| partition_for_key(key.as_bytes(), partition_count).0 == *partition;
+        let key = keys.find(is_its).expect("one of them");
+        builder.append(&NewRecord {
+            key: Some(key.as_bytes()),
+            value: Some(b"value"),
+            ..NewRecord::default()
+        });
+    }
+    let producer = BatchProducer {
+        id: ProducerId(PRODUCER_ID_MIN.0 + producer),
+        epoch: ProducerEpoch(0),
+        base_sequence: Sequence(number),
+    };
+    let batch = builder.finish(Compression::None, producer);
+    batch.expect("nothing is compressed")
 }

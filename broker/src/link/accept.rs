@@ -71,6 +71,7 @@ fn welcome(broker: &BrokerState) -> Welcome {
         broker_epoch: registered.map(|broker| broker.epoch).unwrap_or_default(),
         credit_bytes: u32::try_from(CREDIT_BYTES).expect("16 MiB fit"),
         name: format!("broker {}", broker.config.id).into(),
+        message_bytes_max: broker.config.topic_defaults.message_bytes_max,
         ..Welcome::default()
     }
 }

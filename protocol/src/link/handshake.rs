@@ -3,7 +3,7 @@
 //! ```text
 //! dialer                                                              listener
 //!   Hello { "KLNK", lowest..highest format, features, cluster?, who } ─▶
-//!   ◀─ Welcome { format, features, cluster, broker, epoch, credit }     or Refused { reason, words }
+//!   ◀─ Welcome { format, features, cluster, broker, epoch, credit, … }   or Refused { reason, words }
 //! ```
 //! These three frames have the layout of format version 1 for ever; they grow by tagged fields. [`answer`] decides
 //! for the listener, [`Hello::check`] for the dialer.
@@ -161,6 +161,10 @@ message! {
         credit_bytes: u32,
         /// The broker's name for logs.
         name: ByteString,
+    }
+    tagged {
+        /// The largest batch of a topic that has no bound of its own, in bytes; 0 if the broker does not say.
+        0: message_bytes_max: u32 [..] = 0,
     }
 }
 

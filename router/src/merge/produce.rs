@@ -1,15 +1,17 @@
-//! The answer to a Produce, filled in place by place, in the order of the request.
+//! The answer to a Produce or RoutedProduce, filled in place by place, in the order of the request or of partitions.
 //!
 //! What a leader says is passed on. Only a refusal of the leader epoch becomes NOT_LEADER_OR_FOLLOWER, since a Produce
 //! names none: librdkafka takes FENCED_LEADER_EPOCH for final and drops the records. Never UNKNOWN_SERVER_ERROR: Java's
 //! client numbers its batches anew after it (KAFKA-14034).
 
 use keylane_protocol::error_code::ErrorCode;
+use keylane_protocol::identifiers::PartitionIndex;
 use keylane_protocol::link;
 use keylane_protocol::link::append::Outcome;
 use keylane_protocol::message::produce::{
     PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceResponse,
 };
+use keylane_protocol::message::routed_produce::{RoutedProducePartition, RoutedProduceResponse};
 use keylane_protocol::offset::{LeaderEpoch, Offset};
 
 use super::told;
@@ -37,11 +39,20 @@ const UNANSWERED: Refusal = Refusal::new(
     "the partition's leader has not answered; the records may have been written",
 );
 
+/// What a client is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProduceAnswer {
+    /// That it named the partitions of.
+    Partitioned(ProduceResponse),
+    /// That was split here.
+    Routed(RoutedProduceResponse),
+}
+
 /// An answer on its way.
 #[derive(Debug)]
 pub struct ProduceMerge {
     acks: i16,
-    response: ProduceResponse,
+    answer: ProduceAnswer,
     fates: Vec<Vec<Fate>>,
     unsettled: usize,
 }
@@ -68,7 +79,7 @@ impl ProduceMerge {
             acks: request.acks,
             unsettled: counts.clone().sum(),
             fates: counts.map(|count| vec![Fate::Unsent; count]).collect(),
-            response: ProduceResponse {
+            answer: ProduceAnswer::Partitioned(ProduceResponse {
                 responses: topics
                     .map(|topic| TopicProduceResponse {
                         name: topic.name.clone(),
@@ -76,7 +87,42 @@ impl ProduceMerge {
                     })
                     .collect(),
                 ..ProduceResponse::default()
-            },
+            }),
+        }
+    }
+
+    /// Returns an answer with a place for every partition of a batch that was split; its topic counts as the first.
+    #[must_use]
+    pub fn routed(partitions: impl ExactSizeIterator<Item = PartitionIndex>) -> Self {
+        let count = partitions.len();
+        let places = partitions.map(|partition| RoutedProducePartition {
+            partition,
+            ..RoutedProducePartition::default()
+        });
+        Self {
+            acks: -1,
+            unsettled: count,
+            fates: vec![vec![Fate::Unsent; count]],
+            answer: ProduceAnswer::Routed(RoutedProduceResponse {
+                partitions: places.collect(),
+                ..RoutedProduceResponse::default()
+            }),
+        }
+    }
+
+    /// Notes how many partitions the topic of a routed batch has.
+    pub fn on_partition_count(&mut self, partition_count: i32) {
+        if let ProduceAnswer::Routed(response) = &mut self.answer {
+            response.partition_count = partition_count;
+        }
+    }
+
+    /// Refuses a routed batch of which nothing was sent.
+    pub fn on_refused_whole(&mut self, refusal: Refusal) {
+        if let ProduceAnswer::Routed(response) = &mut self.answer {
+            *response = refused_whole(refusal, response.partition_count);
+            self.unsettled = 0;
+            self.fates.clear();
         }
     }
 
@@ -127,19 +173,18 @@ impl ProduceMerge {
 
     /// Returns the answer; what is not settled was either never sent or not answered.
     #[must_use]
-    pub fn finish(mut self) -> ProduceResponse {
-        let topics = self.response.responses.iter().enumerate();
-        let places = topics.flat_map(|(topic, response)| {
-            let partitions = 0..response.partition_responses.len();
-            partitions.map(move |partition| Place { topic, partition })
-        });
-        for place in places.collect::<Vec<_>>() {
-            match self.fate(place) {
-                Some(Fate::Unsent) => self.on_lost(place, link::Fate::NeverSent),
-                _ => self.on_lost(place, link::Fate::Unknown),
+    pub fn finish(mut self) -> ProduceAnswer {
+        for topic in 0..self.fates.len() {
+            for partition in 0..self.fates[topic].len() {
+                let place = Place { topic, partition };
+                match self.fates[topic][partition] {
+                    Fate::Unsent => self.on_lost(place, link::Fate::NeverSent),
+                    Fate::Sent => self.on_lost(place, link::Fate::Unknown),
+                    Fate::Settled => {}
+                }
             }
         }
-        self.response
+        self.answer
     }
 
     fn fate(&mut self, place: Place) -> Option<&mut Fate> {
@@ -155,11 +200,37 @@ impl ProduceMerge {
         let Some(outcome) = outcome else {
             return;
         };
-        let answer = &mut self.response.responses[place.topic].partition_responses[place.partition];
-        *answer = PartitionProduceResponse {
-            index: answer.index,
-            ..outcome
-        };
+        match &mut self.answer {
+            ProduceAnswer::Partitioned(response) => {
+                let topic = &mut response.responses[place.topic];
+                let answer = &mut topic.partition_responses[place.partition];
+                *answer = PartitionProduceResponse {
+                    index: answer.index,
+                    ..outcome
+                };
+            }
+            ProduceAnswer::Routed(response) => {
+                let answer = &mut response.partitions[place.partition];
+                *answer = RoutedProducePartition {
+                    partition: answer.partition,
+                    error_code: outcome.error_code,
+                    error_message: outcome.error_message,
+                    base_offset: outcome.base_offset,
+                    log_start_offset: outcome.log_start_offset,
+                };
+            }
+        }
+    }
+}
+
+/// Returns the answer to a routed batch that is refused as a whole.
+#[must_use]
+pub fn refused_whole(refusal: Refusal, partition_count: i32) -> RoutedProduceResponse {
+    RoutedProduceResponse {
+        error_code: refusal.code,
+        error_message: Some(refusal.text),
+        partition_count,
+        ..RoutedProduceResponse::default()
     }
 }
 
@@ -186,7 +257,10 @@ fn refused(refusal: Refusal) -> PartitionProduceResponse {
 
 /// Returns why a partition's records were not taken, if there is such a partition: for a client that wants no answer.
 #[must_use]
-pub fn first_fault(response: &ProduceResponse) -> Option<String> {
+pub fn first_fault(answer: &ProduceAnswer) -> Option<String> {
+    let ProduceAnswer::Partitioned(response) = answer else {
+        return None;
+    };
     let topics = response.responses.iter();
     let mut partitions = topics.flat_map(|topic| &topic.partition_responses);
     let fault = partitions.find(|partition| !partition.error_code.is_none())?;
@@ -233,7 +307,10 @@ mod tests {
     }
 
     /// Returns topic, partition, error and offset of each place.
-    fn codes(response: &ProduceResponse) -> Vec<(&str, i32, ErrorCode, i64)> {
+    fn codes(answer: &ProduceAnswer) -> Vec<(&str, i32, ErrorCode, i64)> {
+        let ProduceAnswer::Partitioned(response) = answer else {
+            panic!("it names partitions: {answer:?}");
+        };
         let topics = response.responses.iter();
         topics
             .flat_map(|topic| {
@@ -294,7 +371,9 @@ mod tests {
         merge.on_sent(PLACES[0]);
         merge.on_outcome(PLACES[0], refused);
         merge.on_outcome(PLACES[0], written(1));
-        let response = merge.finish();
+        let ProduceAnswer::Partitioned(response) = merge.finish() else {
+            panic!("it names partitions");
+        };
         let told = &response.responses[0].partition_responses[0];
         assert_eq!(told.index, PartitionIndex(5));
         assert_eq!(told.error_code, ErrorCode::OutOfOrderSequenceNumber);
@@ -359,5 +438,51 @@ mod tests {
         merge.on_outcome(place(9, 0), written(1));
         merge.on_sent(place(9, 9));
         assert!(!merge.is_complete());
+    }
+
+    /// Returns partition, error and offset of each place.
+    fn routed(answer: ProduceAnswer) -> Vec<(i32, ErrorCode, i64)> {
+        let ProduceAnswer::Routed(response) = answer else {
+            panic!("it was split here: {answer:?}");
+        };
+        assert_eq!(response.error_code, ErrorCode::None);
+        let partitions = response.partitions.iter();
+        partitions
+            .map(|told| (told.partition.0, told.error_code, told.base_offset.0))
+            .collect()
+    }
+
+    #[test]
+    fn a_routed_answer_tells_of_each_partition_that_was_touched() {
+        let mut merge = ProduceMerge::routed([4, 7, 9].map(PartitionIndex).into_iter());
+        assert!(merge.wants_answer());
+        merge.on_partition_count(12);
+        merge.on_sent(place(0, 1));
+        merge.on_sent(place(0, 2));
+        merge.on_outcome(place(0, 2), written(30));
+        assert!(!merge.is_complete());
+        let answer = merge.finish();
+        let ProduceAnswer::Routed(response) = &answer else {
+            panic!("it was split here: {answer:?}");
+        };
+        assert_eq!(response.partition_count, 12);
+        let expected = [
+            (4, ErrorCode::NotLeaderOrFollower, -1),
+            (7, ErrorCode::RequestTimedOut, -1),
+            (9, ErrorCode::None, 30),
+        ];
+        assert_eq!(routed(answer), expected);
+    }
+
+    #[test]
+    fn a_batch_that_is_refused_as_a_whole_has_no_partitions() {
+        let mut merge = ProduceMerge::routed([4, 7].map(PartitionIndex).into_iter());
+        merge.on_partition_count(12);
+        merge.on_refused_whole(UNSENT);
+        assert!(merge.is_complete());
+        merge.on_outcome(place(0, 0), written(1));
+        let expected = refused_whole(UNSENT, 12);
+        assert!(expected.partitions.is_empty() && !expected.error_code.is_none());
+        assert_eq!(merge.finish(), ProduceAnswer::Routed(expected));
     }
 }

@@ -12,7 +12,7 @@ use keylane_protocol::message::api_versions::{
 const VERSION_WITH_SOFTWARE: i16 = 3;
 
 /// The APIs that a router plans and merges.
-const OFFERED: [ApiKey; 14] = [
+const OFFERED: [ApiKey; 16] = [
     ApiKey::Produce,
     ApiKey::Fetch,
     ApiKey::ListOffsets,
@@ -27,6 +27,8 @@ const OFFERED: [ApiKey; 14] = [
     ApiKey::CreatePartitions,
     ApiKey::IncrementalAlterConfigs,
     ApiKey::DescribeCluster,
+    ApiKey::RoutedProduce,
+    ApiKey::InitRoutedProducer,
 ];
 
 /// Tells whether a router serves an API.
@@ -67,7 +69,12 @@ mod tests {
     fn what_is_offered_is_offered_as_by_a_broker() {
         let all = ApiVersionsResponse::offering_all().api_keys;
         let offered = asked("kcat", 3).api_keys;
-        assert!(offered.iter().all(|api| all.contains(api)));
+        // What Kafka does not have, a client of a router finds besides; others do not know it.
+        let (kafkas, ours): (Vec<ApiVersion>, Vec<ApiVersion>) =
+            (offered.iter().cloned()).partition(|api| api.api_key < ApiKey::RoutedProduce.code());
+        assert!(kafkas.iter().all(|api| all.contains(api)));
+        let ours: Vec<i16> = ours.iter().map(|api| api.api_key).collect();
+        assert_eq!(ours, [20_000, 20_001]);
         let produce = offered
             .iter()
             .find(|api| api.api_key == 0)

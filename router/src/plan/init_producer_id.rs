@@ -1,8 +1,10 @@
-//! InitProducerId: any broker gives an id. What every broker would refuse is refused here.
+//! InitProducerId and InitRoutedProducer: any broker gives an id. What every broker would refuse of the former is refused
+//! here; what a routed producer asks for is held against the broker's configuration.
 
 use keylane_protocol::error_code::ErrorCode;
 use keylane_protocol::identifiers::ProducerId;
 use keylane_protocol::message::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
+use keylane_protocol::message::init_routed_producer::InitRoutedProducerResponse;
 use keylane_protocol::offset::ProducerEpoch;
 
 /// What becomes of an InitProducerId.
@@ -35,6 +37,16 @@ pub fn plan(request: &InitProducerIdRequest) -> InitProducerIdPlan {
 #[must_use]
 pub fn unanswered() -> InitProducerIdResponse {
     failed(ErrorCode::CoordinatorLoadInProgress)
+}
+
+/// Returns the same for a routed producer.
+#[must_use]
+pub fn unanswered_routed() -> InitRoutedProducerResponse {
+    InitRoutedProducerResponse {
+        error_code: ErrorCode::CoordinatorLoadInProgress,
+        error_message: Some("no broker has given an id in time".into()),
+        ..InitRoutedProducerResponse::default()
+    }
 }
 
 fn refused(error_code: ErrorCode) -> InitProducerIdPlan {
@@ -86,5 +98,8 @@ mod tests {
     #[test]
     fn without_an_answer_the_client_tries_again() {
         assert!(unanswered().error_code.is_retriable());
+        let routed = unanswered_routed();
+        assert!(routed.error_code.is_retriable());
+        assert_eq!(routed.producer_id, ProducerId::NONE);
     }
 }

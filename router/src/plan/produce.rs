@@ -10,10 +10,10 @@ use bytestring::ByteString;
 use keylane_protocol::cluster::TopicImage;
 use keylane_protocol::compression::Compression;
 use keylane_protocol::error_code::ErrorCode;
-use keylane_protocol::identifiers::{BrokerId, PartitionIndex, TopicId};
+use keylane_protocol::identifiers::{BrokerId, PartitionIndex, ProducerId, TopicId};
 use keylane_protocol::link::{self, Lane};
 use keylane_protocol::message::produce::{ProducePartition, ProduceRequest};
-use keylane_protocol::offset::LeaderEpoch;
+use keylane_protocol::offset::{LeaderEpoch, Sequence};
 use keylane_protocol::record_batch::RecordBatchHeader;
 
 use super::Place;
@@ -22,6 +22,17 @@ use crate::routing::{Route, Routing, TopicKey};
 
 /// The first version that carries zstd (KIP-110).
 const VERSION_ZSTD: i16 = 7;
+
+/// What a leader tells an old routed batch from a missing one by, besides the batch's header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RoutedOrder {
+    /// The producer, whose order it is.
+    pub producer_id: ProducerId,
+    /// Everything below is answered or given up.
+    pub floor: Sequence,
+    /// The last number of the session that touched the partition; [`Sequence::NONE`] if none above the floor did.
+    pub previous: Sequence,
+}
 
 /// Records for one partition, with its leader.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +49,9 @@ pub struct SubBatch {
     pub leader_epoch: LeaderEpoch,
     /// Whom to wait for: 0 nobody, 1 the leader, -1 all replicas in sync.
     pub acks: i16,
-    /// One record batch, a slice of the client's frame.
+    /// What is said of a routed batch.
+    pub order: Option<RoutedOrder>,
+    /// One record batch: a slice of the client's frame, or what a routed one was split into.
     pub records: Bytes,
 }
 
@@ -46,6 +59,8 @@ impl SubBatch {
     /// Returns it as the link carries it, without copying. Correlation and time left are the link's.
     #[must_use]
     pub fn on_lane(self, lane: Lane) -> link::append::SubBatch {
+        let floor = self.order.map_or(Sequence::NONE, |order| order.floor);
+        let previous = self.order.map_or(Sequence::NONE, |order| order.previous);
         link::append::SubBatch {
             lane,
             acks: self.acks,
@@ -54,6 +69,8 @@ impl SubBatch {
             leader_epoch: self.leader_epoch,
             records_length: u32::try_from(self.records.len()).unwrap_or(u32::MAX),
             records: self.records.into(),
+            floor,
+            previous,
             ..link::append::SubBatch::default()
         }
     }
@@ -64,12 +81,14 @@ impl SubBatch {
 pub struct HeldSubBatch {
     /// Where in the request they stand.
     pub place: Place,
-    /// The topic, by its name.
+    /// The topic, as the request names it.
     pub topic: TopicKey,
     /// The partition.
     pub partition: PartitionIndex,
     /// Whom to wait for.
     pub acks: i16,
+    /// What is said of a routed batch.
+    pub order: Option<RoutedOrder>,
     /// One record batch.
     pub records: Bytes,
 }
@@ -140,9 +159,10 @@ pub fn plan(request: ProduceRequest, version: i16, routing: &Routing) -> Produce
                 topic: TopicKey::Name(topic.name.clone()),
                 partition,
                 acks,
+                order: None,
                 records,
             };
-            match held.routed(image.map(|image| &**image), routing) {
+            match held.at_leader(image.map(|image| &**image), routing) {
                 Ok(sub_batch) => plan.sub_batches.push(sub_batch),
                 Err(held) => plan.held.push(held),
             }
@@ -164,11 +184,11 @@ impl HeldSubBatch {
     /// # Errors
     /// Gives itself back if it has none.
     pub fn released(self, routing: &Routing) -> Result<SubBatch, Self> {
-        let topic = routing.topic(&self.topic).cloned();
-        self.routed(topic.as_deref(), routing)
+        let topic = routing.topic(&self.topic).map(|topic| &**topic);
+        self.at_leader(topic, routing)
     }
 
-    fn routed(self, topic: Option<&TopicImage>, routing: &Routing) -> Result<SubBatch, Self> {
+    fn at_leader(self, topic: Option<&TopicImage>, routing: &Routing) -> Result<SubBatch, Self> {
         let Some(topic) = topic else {
             return Err(self);
         };
@@ -180,6 +200,7 @@ impl HeldSubBatch {
                 partition: self.partition,
                 leader_epoch: epoch,
                 acks: self.acks,
+                order: self.order,
                 records: self.records,
             }),
             Route::Lost { .. } | Route::Unknown => Err(self),

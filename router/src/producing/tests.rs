@@ -8,6 +8,8 @@ use keylane_protocol::message::produce::{ProducePartition, ProduceTopic};
 use keylane_protocol::offset::Offset;
 use proptest::prelude::*;
 
+mod routed;
+
 use super::*;
 use crate::limits::{HOLD, UNKNOWN_TOPIC_WAIT};
 use crate::routing::{Routing, TopicKey};
@@ -88,11 +90,7 @@ impl World {
     fn wait(&mut self, duration: Duration) {
         let end = self.now + duration;
         loop {
-            let moment = Moment {
-                routing: &self.routing,
-                now: self.now,
-            };
-            match self.producing.next_deadline(moment) {
+            match self.producing.next_deadline() {
                 Some(at) if at <= end => self.now = self.now.max(at),
                 _ => break,
             }
@@ -121,8 +119,9 @@ impl World {
     fn told(&mut self, id: u64) -> Option<Vec<ErrorCode>> {
         let is_it = |effect: &ProduceEffect| matches!(effect, ProduceEffect::Answer(answered, _) if answered.0 == id);
         let place = self.effects.iter().position(is_it)?;
-        let ProduceEffect::Answer(_, response) = self.effects.remove(place) else {
-            unreachable!("it is one");
+        let effect = self.effects.remove(place);
+        let ProduceEffect::Answer(_, ProduceAnswer::Partitioned(response)) = effect else {
+            panic!("another answer: {effect:?}");
         };
         let partitions = response.responses[0].partition_responses.iter();
         Some(partitions.map(|told| told.error_code).collect())
@@ -239,7 +238,7 @@ fn an_unknown_topic_is_looked_up_and_then_refused_or_sent() {
     let is_look_up = |effect: &ProduceEffect| matches!(effect, ProduceEffect::LookUp(missing) if *missing == key);
     assert!(world.effects.iter().any(is_look_up));
     let unknown = BTreeSet::from([key]);
-    world.with(|producing, _, effects| producing.on_unknown(&unknown, effects));
+    world.with(|producing, moment, effects| producing.on_unknown(&unknown, moment, effects));
     let code = ErrorCode::UnknownTopicOrPartition;
     assert_eq!(world.told(1), Some(vec![code]));
     world.request(2, -1, "new", &[0]);

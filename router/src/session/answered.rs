@@ -22,8 +22,7 @@ impl Session {
         id: RequestId,
         response: &R,
     ) -> Result<(), ConnectionError> {
-        if let Some(entry) = self.queue.get(id) {
-            let form = entry.form;
+        if let Some(form) = self.queue.form(id) {
             let segments = response_frame(response, form.version, form.correlation_id)?;
             self.queue.set(id, State::Answered(segments));
         }

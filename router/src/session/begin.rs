@@ -16,6 +16,7 @@ use keylane_protocol::message::describe_cluster::DescribeClusterRequest;
 use keylane_protocol::message::find_coordinator::FindCoordinatorRequest;
 use keylane_protocol::message::incremental_alter_configs::IncrementalAlterConfigsRequest;
 use keylane_protocol::message::produce::ProduceRequest;
+use keylane_protocol::message::routed_produce::RoutedProduceRequest;
 use keylane_protocol::primitive::Decoder;
 
 use super::changes::is_change;
@@ -77,35 +78,58 @@ impl Session {
             version,
             correlation_id,
         };
-        let is_behind = !self.queue.is_empty();
-        let mut entry = Entry {
+        let entry = Entry {
             form,
             read_at,
             state,
             _charge: charge,
         };
-        if api != ApiKey::Produce {
-            let id = self.queue.push(entry);
-            if is_change(api) {
-                self.change = Some(id);
-            }
-            return match is_behind {
-                true => self.on_waited_for(api),
-                false => Ok(()),
-            };
+        match api {
+            ApiKey::Produce => self.take_produce(entry),
+            ApiKey::RoutedProduce => self.take_routed_produce(entry),
+            _ => self.take_later(entry),
         }
+    }
+
+    /// Takes a request that begins when it is the first.
+    fn take_later(&mut self, entry: Entry) -> Result<(), ConnectionError> {
+        let (api, is_behind) = (entry.form.api, self.queue.has_ordered());
+        let id = self.queue.push(entry);
+        if is_change(api) {
+            self.change = Some(id);
+        }
+        match is_behind {
+            true => self.on_waited_for(api),
+            false => Ok(()),
+        }
+    }
+
+    fn take_produce(&mut self, mut entry: Entry) -> Result<(), ConnectionError> {
         let State::Waiting(body) = std::mem::replace(&mut entry.state, State::Underway) else {
             return Ok(());
         };
-        let request: ProduceRequest = decode_request_body(body, version)?;
+        let (form, read_at) = (entry.form, entry.read_at);
+        let request: ProduceRequest = decode(body, form)?;
         let partitions = request.topic_data.iter();
         let partitions = partitions.map(|topic| topic.partition_data.len());
         check_items(request.topic_data.len() + partitions.sum::<usize>())?;
+        let is_behind = self.queue.has_ordered();
         let id = self.queue.push(entry);
         if is_behind {
-            self.on_waited_for(api)?;
+            self.on_waited_for(form.api)?;
         }
-        self.begin_produce(id, request, version)
+        self.begin_produce((id, read_at), request, form.version)
+    }
+
+    /// Takes a request that waits behind none, so that a parked Fetch is not disturbed either.
+    fn take_routed_produce(&mut self, mut entry: Entry) -> Result<(), ConnectionError> {
+        let State::Waiting(body) = std::mem::replace(&mut entry.state, State::Underway) else {
+            return Ok(());
+        };
+        let (form, read_at) = (entry.form, entry.read_at);
+        let request: RoutedProduceRequest = decode(body, form)?;
+        let id = self.queue.push_overtaking(entry);
+        self.begin_routed_produce((id, read_at), request)
     }
 
     /// Notes that a request waits behind those that are here.
@@ -138,6 +162,7 @@ impl Session {
             }
             ApiKey::Metadata => self.begin_metadata(id, decode(body, form)?)?,
             ApiKey::InitProducerId => self.begin_producer_id(id, body, form)?,
+            ApiKey::InitRoutedProducer => self.begin_routed_producer(id, body, form)?,
             ApiKey::CreateTopics => {
                 self.begin_change::<CreateTopicsRequest>(id, decode(body, form)?, form)?;
             }
@@ -168,7 +193,7 @@ impl Session {
                 let answer = plan::describe_cluster::answer(&request, &advertised, image);
                 self.answer(id, &answer)?;
             }
-            // Produce is begun when it is read, and others are not offered.
+            // Produce and RoutedProduce are begun when they are read, and others are not offered.
             other => {
                 let api_key = other.code();
                 return Err(UnsupportedRequest::UnknownApi { api_key }.into());
@@ -179,7 +204,7 @@ impl Session {
             Current::Fetch if self.queue.has_others_behind() => {
                 self.fetch(|fetching, _, effects| fetching.on_waited_for(now, effects))
             }
-            Current::Asking(_) if self.queue.len() > 1 => {
+            Current::Asking(_) if self.queue.has_any_behind() => {
                 self.ask(|asking, moment, effects| asking.on_waited_for(moment, effects))
             }
             _ => Ok(()),

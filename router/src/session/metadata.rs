@@ -152,8 +152,8 @@ impl Session {
         let Current::Metadata(underway) = current else {
             return Ok(());
         };
-        let entry = self.queue.get(underway.id);
-        let version = entry.map_or(0, |entry| entry.form.version);
+        let form = self.queue.form(underway.id);
+        let version = form.map_or(0, |form| form.version);
         let routing = self.routing();
         let advertised = self.advertised(&routing);
         let image = routing.image();

@@ -1,16 +1,17 @@
-//! Produce: what the core wants done is done, in order.
+//! Produce and RoutedProduce: what the core wants done is done, in order.
 
-use std::collections::VecDeque;
+use std::time::Instant;
 
 use keylane_protocol::link::{Fate, Lane};
 use keylane_protocol::message::produce::ProduceRequest;
+use keylane_protocol::message::routed_produce::RoutedProduceRequest;
 
 use super::lanes::{Item, Offered, Said};
 use super::queue::State;
 use super::{ConnectionError, Session, now};
-use crate::deadline::Deadline;
 use crate::limits::TIME_OUT_MAX;
 use crate::mailbox::Asked;
+use crate::merge::produce::ProduceAnswer;
 use crate::plan::Place;
 use crate::plan::produce::SubBatch;
 use crate::producing::{ProduceEffect, Producing, RequestId};
@@ -19,17 +20,12 @@ use crate::routing::Moment;
 impl Session {
     pub(super) fn begin_produce(
         &mut self,
-        id: RequestId,
+        (id, read_at): (RequestId, Instant),
         request: ProduceRequest,
         version: i16,
     ) -> Result<(), ConnectionError> {
-        let now = now();
+        self.on_produce_begun(read_at);
         let meters = &self.runtime.shared.meters;
-        if let Some(entry) = self.queue.get(id) {
-            meters
-                .wait
-                .record(now.saturating_duration_since(entry.read_at));
-        }
         let partitions = request
             .topic_data
             .iter()
@@ -37,11 +33,27 @@ impl Session {
         for records in partitions.filter_map(|partition| partition.records.as_ref()) {
             meters.produced.pass(std::iter::once(records));
         }
-        let deadline = Deadline::own(now, request.timeout_ms);
-        self.deadlines.insert(id, deadline.at);
         self.produce(|producing, moment, effects| {
             producing.on_request(id, (request, version), moment, effects);
         })
+    }
+
+    pub(super) fn begin_routed_produce(
+        &mut self,
+        (id, read_at): (RequestId, Instant),
+        request: RoutedProduceRequest,
+    ) -> Result<(), ConnectionError> {
+        self.on_produce_begun(read_at);
+        let meters = &self.runtime.shared.meters;
+        meters.produced.pass(request.records.iter());
+        self.produce(|producing, moment, effects| {
+            producing.on_routed_request(id, request, moment, effects);
+        })
+    }
+
+    fn on_produce_begun(&self, read_at: Instant) {
+        let waited = now().saturating_duration_since(read_at);
+        self.runtime.shared.meters.wait.record(waited);
     }
 
     /// Lets something happen to the core, and does what it wants done.
@@ -49,19 +61,24 @@ impl Session {
         &mut self,
         happen: impl FnOnce(&mut Producing, Moment<'_>, &mut Vec<ProduceEffect>),
     ) -> Result<(), ConnectionError> {
-        let routing = self.routing();
-        let moment = Moment {
-            routing: &routing,
-            now: now(),
-        };
-        let mut effects = Vec::new();
-        happen(&mut self.producing, moment, &mut effects);
-        let mut effects = VecDeque::from(effects);
-        let mut more = Vec::new();
-        while let Some(effect) = effects.pop_front() {
-            self.act_on_produce(effect, &mut more)?;
-            effects.extend(more.drain(..));
+        // Kept, so that a small request needs none of its own.
+        let mut effects = std::mem::take(&mut self.produce_effects);
+        {
+            let routing = self.runtime.routing.borrow();
+            let moment = Moment {
+                routing: &routing,
+                now: now(),
+            };
+            happen(&mut self.producing, moment, &mut effects);
         }
+        let mut more = Vec::new();
+        while !effects.is_empty() {
+            for effect in effects.drain(..) {
+                self.act_on_produce(effect, &mut more)?;
+            }
+            std::mem::swap(&mut effects, &mut more);
+        }
+        self.produce_effects = effects;
         Ok(())
     }
 
@@ -74,7 +91,13 @@ impl Session {
             ProduceEffect::Send(id, sub_batch) => self.send(id, sub_batch, more),
             ProduceEffect::LookUp(missing) => {
                 if self.runtime.look_up(&missing) {
-                    self.producing.on_unknown(&[missing].into(), more);
+                    let routing = self.runtime.routing.borrow();
+                    let moment = Moment {
+                        routing: &routing,
+                        now: now(),
+                    };
+                    let unknown = [missing].into();
+                    self.producing.on_unknown(&unknown, moment, more);
                 }
             }
             ProduceEffect::Withdraw(id) => {
@@ -87,14 +110,13 @@ impl Session {
                     .collect();
                 self.producing.on_withdrawn(id, &fates, more);
             }
-            ProduceEffect::Answer(id, response) => {
-                self.deadlines.remove(&id);
+            ProduceEffect::Answer(id, ProduceAnswer::Partitioned(response)) => {
                 self.answer(id, &response)?;
             }
-            ProduceEffect::Done(id) => {
-                self.deadlines.remove(&id);
-                self.queue.set(id, State::Silent);
+            ProduceEffect::Answer(id, ProduceAnswer::Routed(response)) => {
+                self.answer(id, &response)?;
             }
+            ProduceEffect::Done(id) => self.queue.set(id, State::Silent),
             ProduceEffect::Close { reason } => {
                 return Err(ConnectionError::UnacknowledgedProduce { reason });
             }
@@ -104,7 +126,7 @@ impl Session {
 
     fn send(&mut self, id: RequestId, sub_batch: SubBatch, more: &mut Vec<ProduceEffect>) {
         let (broker, place) = (sub_batch.broker, sub_batch.place);
-        let deadline = self.deadlines.get(&id).copied();
+        let deadline = self.producing.deadline(id);
         let item = Item {
             asked: Asked::Append(id, place),
             // The lane fills its number in.

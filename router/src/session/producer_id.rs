@@ -1,11 +1,15 @@
-//! InitProducerId: any broker that can be reached gives an id; another is asked where one does not.
+//! InitProducerId and InitRoutedProducer: any broker that can be reached gives an id; another is asked where one does not.
 
 use std::time::Instant;
 
 use bytes::Bytes;
 use keylane_protocol::api::ApiKey;
 use keylane_protocol::link::lane::{Answer, Request};
+use keylane_protocol::message::Message;
 use keylane_protocol::message::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
+use keylane_protocol::message::init_routed_producer::{
+    InitRoutedProducerRequest, InitRoutedProducerResponse,
+};
 use keylane_protocol::primitive::Decoder;
 
 use super::answered::{body_of, read_answer};
@@ -15,15 +19,16 @@ use super::queue::Form;
 use super::{ConnectionError, Current, Session, now};
 use crate::limits::{ATTEMPTS_MAX, TIME_OUT};
 use crate::mailbox::Asked;
-use crate::plan::init_producer_id::{InitProducerIdPlan, plan, unanswered};
+use crate::plan::init_producer_id::{InitProducerIdPlan, plan, unanswered, unanswered_routed};
 use crate::producing::RequestId;
 
-/// An InitProducerId that is not answered.
+/// A request for an id that is not answered.
 #[derive(Debug)]
 pub(super) struct Underway {
     pub(super) id: RequestId,
-    body: Bytes,
+    api: ApiKey,
     version: i16,
+    body: Bytes,
     attempts: usize,
     /// Half of the time-out: then the client can still try again.
     pub(super) until: Instant,
@@ -39,17 +44,35 @@ impl Session {
         let request: InitProducerIdRequest = decode(body, form)?;
         match plan(&request) {
             InitProducerIdPlan::Answered(response) => self.answer(id, &response),
-            InitProducerIdPlan::AnyBroker => {
-                self.current = Current::ProducerId(Box::new(Underway {
-                    id,
-                    body: body_of(&request, form.version)?,
-                    version: form.version,
-                    attempts: 0,
-                    until: now() + TIME_OUT / 2,
-                }));
-                self.ask_for_producer_id()
-            }
+            InitProducerIdPlan::AnyBroker => self.begin_asking_for_id(id, &request, form),
         }
+    }
+
+    pub(super) fn begin_routed_producer(
+        &mut self,
+        id: RequestId,
+        body: Decoder,
+        form: Form,
+    ) -> Result<(), ConnectionError> {
+        let request: InitRoutedProducerRequest = decode(body, form)?;
+        self.begin_asking_for_id(id, &request, form)
+    }
+
+    fn begin_asking_for_id<R: Message>(
+        &mut self,
+        id: RequestId,
+        request: &R,
+        form: Form,
+    ) -> Result<(), ConnectionError> {
+        self.current = Current::ProducerId(Box::new(Underway {
+            id,
+            api: form.api,
+            version: form.version,
+            body: body_of(request, form.version)?,
+            attempts: 0,
+            until: now() + TIME_OUT / 2,
+        }));
+        self.ask_for_producer_id()
     }
 
     fn ask_for_producer_id(&mut self) -> Result<(), ConnectionError> {
@@ -62,7 +85,7 @@ impl Session {
                 break;
             };
             let request = Request {
-                api_key: ApiKey::InitProducerId.code(),
+                api_key: underway.api.code(),
                 api_version: underway.version,
                 chunk: underway.body.clone().into(),
                 ..Request::default()
@@ -87,17 +110,30 @@ impl Session {
         let Current::ProducerId(underway) = &self.current else {
             return Ok(());
         };
-        let answered: Option<InitProducerIdResponse> =
-            answer.and_then(|answer| read_answer(answer, underway.version).ok());
-        match answered {
-            Some(response) => self.conclude(underway.id, &response),
-            None => self.ask_for_producer_id(),
-        }
+        let (id, api, version) = (underway.id, underway.api, underway.version);
+        let passed_on = match answer {
+            None => None,
+            Some(answer) if api == ApiKey::InitRoutedProducer => {
+                let response = read_answer::<InitRoutedProducerResponse>(answer, version);
+                response.ok().map(|response| self.conclude(id, &response))
+            }
+            Some(answer) => {
+                let response = read_answer::<InitProducerIdResponse>(answer, version);
+                response.ok().map(|response| self.conclude(id, &response))
+            }
+        };
+        passed_on.unwrap_or_else(|| self.ask_for_producer_id())
     }
 
     pub(super) fn give_up_producer_id(&mut self) -> Result<(), ConnectionError> {
         match &self.current {
-            Current::ProducerId(underway) => self.conclude(underway.id, &unanswered()),
+            Current::ProducerId(underway) => {
+                let id = underway.id;
+                match underway.api {
+                    ApiKey::InitRoutedProducer => self.conclude(id, &unanswered_routed()),
+                    _ => self.conclude(id, &unanswered()),
+                }
+            }
             _ => Ok(()),
         }
     }

@@ -8,7 +8,8 @@ use tokio::time::sleep_until;
 use super::queue::{Entry, State};
 use super::socket::Socket;
 use super::{ConnectionError, Current, Session, now};
-use crate::limits::ANSWER_BYTES_QUEUED_MAX;
+use crate::config::Limits;
+use crate::limits::{ANSWER_BYTES_QUEUED_MAX, ANSWER_BYTES_UNREAD_MAX};
 use crate::mailbox::{Asked, Event};
 use crate::routing::Moment;
 use keylane_protocol::api::ApiKey;
@@ -29,8 +30,8 @@ impl Session {
             }
             let is_reading = !is_ending
                 && !is_charging
-                && self.change.is_none()
-                && self.queue.len() < limits.connection_requests_max;
+                && self.may_take_more(&limits)
+                && socket.writer.queued_bytes() <= ANSWER_BYTES_UNREAD_MAX;
             let is_idle = self.queue.is_empty() && !is_charging && !has_output;
             socket.check(is_reading, is_idle)?;
             let mut deadline = socket.next_deadline();
@@ -39,7 +40,7 @@ impl Session {
             }
             tokio::select! {
                 frame = socket.reader.next_frame(), if is_reading => match frame? {
-                    Some(frame) => socket.on_frame(frame),
+                    Some(frame) => self.take_all(frame, socket, &limits)?,
                     None => return Ok(()),
                 },
                 charge = async {
@@ -59,6 +60,33 @@ impl Session {
                 () = sleep_until(deadline) => {}
             }
         }
+    }
+
+    fn may_take_more(&self, limits: &Limits) -> bool {
+        self.refused.is_none()
+            && self.change.is_none()
+            && self.queue.len() < limits.connection_requests_max
+    }
+
+    /// Takes a frame and those that have arrived with it, until one has to wait for room in the budgets.
+    fn take_all(
+        &mut self,
+        first: Bytes,
+        socket: &mut Socket,
+        limits: &Limits,
+    ) -> Result<(), ConnectionError> {
+        let mut next = Some(first);
+        while let Some(frame) = next {
+            let Some((frame, read_at, charge)) = socket.on_frame(frame) else {
+                return Ok(());
+            };
+            self.take((frame, read_at), charge)?;
+            if !self.may_take_more(limits) {
+                return Ok(());
+            }
+            next = socket.reader.buffered_frame()?;
+        }
+        Ok(())
     }
 
     /// Does all that is due.
@@ -88,15 +116,15 @@ impl Session {
         &mut self,
         writer: &mut FrameWriter<W>,
     ) -> Result<(), ConnectionError> {
+        while let Some(entry) = self.queue.pop_known() {
+            self.finish(entry, writer);
+        }
         while let Some((id, first)) = self.queue.first() {
             match &mut first.state {
                 State::Underway => break,
                 State::Answered(_) | State::Silent => {
                     if let Some(entry) = self.queue.pop() {
-                        self.count(&entry);
-                        if let State::Answered(segments) = entry.state {
-                            writer.queue(segments);
-                        }
+                        self.finish(entry, writer);
                     }
                     if self.change == Some(id) {
                         self.change = None;
@@ -118,7 +146,7 @@ impl Session {
                     {
                         self.queue.set(id, State::Silent);
                         // What follows it is not served.
-                        self.queue.truncate(1);
+                        self.queue.keep_first();
                         self.refused = Some(refused);
                     }
                 }
@@ -127,14 +155,15 @@ impl Session {
         Ok(())
     }
 
-    /// Counts a request that is done.
-    fn count(&self, entry: &Entry) {
+    /// Counts a request that is done, and sends its answer.
+    fn finish<W: AsyncWrite + Unpin>(&self, entry: Entry, writer: &mut FrameWriter<W>) {
         let meters = &self.runtime.shared.meters;
         meters.answered(entry.form.api, entry.read_at, now());
-        if let State::Answered(segments) = &entry.state {
+        if let State::Answered(segments) = entry.state {
             let bytes: usize = segments.iter().map(Bytes::len).sum();
             let bytes = u64::try_from(bytes).expect("a size fits 64 bits");
             meters.sent_bytes.increment(bytes);
+            writer.queue(segments);
         }
     }
 
@@ -187,7 +216,9 @@ impl Session {
         &mut self,
         unknown: &std::collections::BTreeSet<crate::lookups::Missing>,
     ) -> Result<(), ConnectionError> {
-        self.produce(|producing, _, effects| producing.on_unknown(unknown, effects))?;
+        self.produce(|producing, moment, effects| {
+            producing.on_unknown(unknown, moment, effects);
+        })?;
         match &mut self.current {
             Current::Fetch => self
                 .fetch(|fetching, moment, effects| fetching.on_unknown(unknown, moment, effects)),
@@ -230,7 +261,7 @@ impl Session {
             routing: &routing,
             now: now(),
         };
-        let producing = self.producing.next_deadline(moment);
+        let producing = self.producing.next_deadline();
         let current = match &self.current {
             Current::Nothing => None,
             Current::Fetch => self.fetches.fetching.next_deadline(),
@@ -247,7 +278,7 @@ impl Session {
     /// and closes the lanes.
     pub(super) async fn wind_up(&mut self) {
         self.current = Current::Nothing;
-        self.queue.truncate(0);
+        self.queue.clear();
         self.producing.on_closed();
         self.lanes.drop_answered();
         let mailbox = self.mailbox.clone();

@@ -71,19 +71,24 @@ impl Socket {
         }
     }
 
-    /// Takes a frame that was read: it is begun when there is room for it.
-    pub(super) fn on_frame(&mut self, frame: Bytes) {
+    /// Takes a frame that was read, and gives it back if there is room for it. Else it is [`Self::charging`].
+    pub(super) fn on_frame(&mut self, frame: Bytes) -> Option<(Bytes, std::time::Instant, Charge)> {
         let unfinished = self.reader.buffered_bytes();
         self.unfinished.store(unfinished, Ordering::Relaxed);
         self.silence.in_frame_since = None;
         self.silence.used_at = Instant::now();
+        let read_at = self.silence.used_at.into_std();
+        if let Some(charge) = self.budget.try_charge(frame.len()) {
+            return Some((frame, read_at, charge));
+        }
         let (budget, length) = (Rc::clone(&self.budget), frame.len());
         let charge = Box::pin(async move { budget.charge(length).await });
         self.charging = Some(Charging {
             frame,
-            read_at: self.silence.used_at.into_std(),
+            read_at,
             charge,
         });
+        None
     }
 
     /// Returns when [`Socket::check`] is to be called.

@@ -69,6 +69,33 @@ fn a_lane_flat_out_holds_up_another_lanes_append_by_two_frames_at_most() {
 }
 
 #[test]
+fn small_appends_travel_together_however_many_are_of_one_lane() {
+    let now = start();
+    let later = now + Duration::from_secs(30);
+    let mut outbox = Outbox::new(64 << 20);
+    let shared = outbox.open_lane(LaneOpen::default());
+    let others: Vec<Lane> = (0..10)
+        .map(|_| outbox.open_lane(LaneOpen::default()))
+        .collect();
+    while outbox.next_frame(now).is_some() {}
+    for correlation in 1..=1000 {
+        let of_shared = sub_batch(shared, 2 * correlation, 100);
+        outbox.append(of_shared, later).expect("there is room");
+        let place = usize::try_from(correlation).expect("small") % others.len();
+        let of_other = sub_batch(others[place], 2 * correlation + 1, 100);
+        outbox.append(of_other, later).expect("there is room");
+    }
+    let Some(Frame::Append(append)) = outbox.next_frame(now) else {
+        panic!("sub-batches are due");
+    };
+    assert_eq!(append.sub_batches.len(), 2000);
+    assert_eq!(outbox.next_frame(now), None);
+    let of_shared = append.sub_batches.iter();
+    let of_shared = of_shared.filter(|sub_batch| sub_batch.lane == shared);
+    assert!(of_shared.is_sorted_by_key(|sub_batch| sub_batch.correlation));
+}
+
+#[test]
 fn lanes_flat_out_share_the_credit_evenly() {
     let now = start();
     let later = now + Duration::from_secs(30);

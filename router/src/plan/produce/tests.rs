@@ -4,6 +4,7 @@ use keylane_protocol::message::produce::ProduceTopic;
 use proptest::prelude::*;
 
 use super::*;
+use crate::merge::produce::ProduceAnswer;
 use crate::testing::{Cluster, start};
 
 fn topic(name: &str, partitions: &[i32]) -> ProduceTopic {
@@ -34,7 +35,9 @@ fn cluster() -> Cluster {
 }
 
 fn codes(plan: ProducePlan) -> Vec<ErrorCode> {
-    let response = plan.merge.finish();
+    let ProduceAnswer::Partitioned(response) = plan.merge.finish() else {
+        panic!("a Produce is answered as one");
+    };
     let topics = response.responses.iter();
     topics
         .flat_map(|topic| topic.partition_responses.iter().map(|told| told.error_code))
@@ -190,7 +193,9 @@ proptest! {
         for held in &plan.held {
             expected[held.place.topic] = Some(ErrorCode::NotLeaderOrFollower);
         }
-        let response = plan.merge.finish();
+        let ProduceAnswer::Partitioned(response) = plan.merge.finish() else {
+        panic!("a Produce is answered as one");
+    };
         prop_assert_eq!(response.responses.len(), asked.len());
         for ((told, (name, index)), code) in response.responses.iter().zip(&asked).zip(expected) {
             prop_assert_eq!(&*told.name, names[*name]);
