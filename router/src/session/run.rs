@@ -1,6 +1,7 @@
 //! The loop of a session: wait until something happens, then do all that is due.
 
 use bytes::Bytes;
+use keylane_protocol::config::ClientLimits;
 use keylane_protocol::transport::FrameWriter;
 use tokio::io::AsyncWrite;
 use tokio::time::sleep_until;
@@ -8,7 +9,6 @@ use tokio::time::sleep_until;
 use super::queue::{Entry, State};
 use super::socket::Socket;
 use super::{ConnectionError, Current, Session, now};
-use crate::config::Limits;
 use crate::limits::{ANSWER_BYTES_QUEUED_MAX, ANSWER_BYTES_UNREAD_MAX};
 use crate::mailbox::{Asked, Event};
 use crate::routing::Moment;
@@ -62,7 +62,7 @@ impl Session {
         }
     }
 
-    fn may_take_more(&self, limits: &Limits) -> bool {
+    fn may_take_more(&self, limits: &ClientLimits) -> bool {
         self.refused.is_none()
             && self.change.is_none()
             && self.queue.len() < limits.connection_requests_max
@@ -73,7 +73,7 @@ impl Session {
         &mut self,
         first: Bytes,
         socket: &mut Socket,
-        limits: &Limits,
+        limits: &ClientLimits,
     ) -> Result<(), ConnectionError> {
         let mut next = Some(first);
         while let Some(frame) = next {

@@ -157,6 +157,11 @@ impl Connection {
         self.stream.write_all(&segments.concat()).expect("sent");
     }
 
+    /// Returns the correlation id of the request that was sent last.
+    pub(crate) fn last(&self) -> i32 {
+        self.last
+    }
+
     /// Sends bytes in a frame.
     pub(crate) fn send_raw(&mut self, bytes: &[u8]) {
         let length = u32::try_from(bytes.len()).expect("short").to_be_bytes();
