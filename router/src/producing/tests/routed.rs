@@ -297,3 +297,90 @@ fn whatever_others_came_behind_is_refused_when_the_hold_is_over() {
     let answered = answered.filter(|effect| matches!(effect, ProduceEffect::Answer(..)));
     assert_eq!(answered.count(), 999, "all that others came behind of");
 }
+
+/// Plays one producer against leaders that come and go, as one that sends on whatever it is told; checks what each part
+/// says of the number before, and order.
+fn run_routed(steps: &[(u8, u8)]) -> Result<(), TestCaseError> {
+    const PARTITIONS: usize = 4;
+    let mut world = World::new(&[1; PARTITIONS]);
+    let (mut id, mut number, mut floor) = (0, 0, 0);
+    // What has touched each partition in this session, what was sent to it last, and what was said of each number.
+    let mut touched = [None; PARTITIONS];
+    let mut last_sent = [-1; PARTITIONS];
+    let mut promised: BTreeMap<(u64, i32), i32> = BTreeMap::new();
+    let mut unanswered = BTreeMap::new();
+    for (step, detail) in steps.iter().copied() {
+        match step % 5 {
+            0 | 1 => {
+                let wanted = (0..4).filter(|bit| detail >> bit & 1 == 1);
+                let wanted: Vec<i32> = wanted.collect();
+                if wanted.is_empty() {
+                    continue;
+                }
+                floor = number - i32::from(detail >> 4).min(number - floor);
+                for partition in &wanted {
+                    let place = usize::try_from(*partition).expect("an index");
+                    let before = touched[place].replace(number);
+                    let before = before.filter(|before| *before >= floor);
+                    promised.insert((id, *partition), before.unwrap_or(-1));
+                }
+                let batch = Batch {
+                    floor,
+                    ..world.batch(number, &wanted)
+                };
+                world.route(id, batch);
+                unanswered.insert(id, number);
+                (id, number) = (id + 1, number + 1);
+            }
+            2 => {
+                let leader = match detail > 128 {
+                    true => -1,
+                    false => i32::from(detail % 3) + 1,
+                };
+                world.lead(i32::from(detail % 4), leader);
+            }
+            3 => {
+                let all: Vec<u64> = unanswered.keys().copied().collect();
+                if let Some(id) = all.get(usize::from(detail) % all.len().max(1)) {
+                    world.written(*id, usize::from(detail % 4));
+                }
+            }
+            _ => world.wait(u32::from(detail) * SECOND / 20),
+        }
+        let mut effects: std::collections::VecDeque<ProduceEffect> =
+            std::mem::take(&mut world.effects).into();
+        while let Some(effect) = effects.pop_front() {
+            match effect {
+                ProduceEffect::Send(id, sent) => {
+                    let sent_number = *unanswered.get(&id.0).expect("sent before its answer");
+                    let place = usize::try_from(sent.partition.0).expect("an index");
+                    prop_assert!(last_sent[place] < sent_number, "overtaken");
+                    last_sent[place] = sent_number;
+                    let order = sent.order.expect("it is routed");
+                    let promised = promised[&(id.0, sent.partition.0)];
+                    prop_assert_eq!(order.previous.0, promised);
+                }
+                ProduceEffect::Withdraw(id) => {
+                    world.with(|producing, _, effects| producing.on_withdrawn(id, &[], effects));
+                    effects.extend(std::mem::take(&mut world.effects));
+                }
+                ProduceEffect::Answer(id, ProduceAnswer::Routed(answer)) => {
+                    prop_assert_eq!(answer.error_code, OK);
+                    prop_assert!(unanswered.remove(&id.0).is_some());
+                }
+                other => prop_assert!(false, "{other:?}"),
+            }
+        }
+    }
+    prop_assert_eq!(unanswered.is_empty(), world.producing.is_idle());
+    Ok(())
+}
+
+proptest! {
+    #[test]
+    fn each_part_names_what_touched_its_partition_before_whatever_became_of_that(
+        steps in prop::collection::vec(any::<(u8, u8)>(), 0..150),
+    ) {
+        run_routed(&steps)?;
+    }
+}
