@@ -5,6 +5,7 @@ mod founding;
 mod lead;
 mod member;
 mod opened;
+mod recalling;
 
 use std::collections::BTreeMap;
 use std::io;

@@ -5,11 +5,13 @@ mod kit;
 
 use keylane_broker::Broker;
 use keylane_broker::config::BrokerConfig;
+use keylane_protocol::cluster::call::DescribeQuorumRequest;
 use keylane_protocol::error_code::ErrorCode;
 use keylane_protocol::identifiers::BrokerId;
 use keylane_protocol::message::metadata::MetadataResponse;
 
-use kit::cluster::{Cluster, TRIES_MAX, copied, create, leaders, partitions, refusal};
+use kit::cluster::{Cluster, TRIES_MAX, TRY_PAUSE, copied, create, leaders, partitions, refusal};
+use kit::link::Peer;
 use kit::{batch, values};
 
 /// How often a supervisor starts what does not stay.
@@ -134,4 +136,47 @@ fn a_voter_whose_folder_has_gone_back_in_time_is_refused_at_every_try() {
         cluster.until_all_take_part(3);
         cluster.crash(3);
     }
+}
+
+/// Returns whom a voter takes for the leader.
+fn leader(cluster: &Cluster, id: i32) -> i32 {
+    let mut peer = Peer::connect(cluster.broker(id).internal_address());
+    let quorum = peer.call(&DescribeQuorumRequest::default());
+    quorum.controller_id.0
+}
+
+/// Waits until a voter takes one of these for the leader, and returns which.
+fn until_led_by(cluster: &Cluster, id: i32, expected: &[i32]) -> i32 {
+    let mut leaders = (0..TRIES_MAX).map(|_| {
+        std::thread::sleep(TRY_PAUSE);
+        leader(cluster, id)
+    });
+    let leader = leaders.find(|leader| expected.contains(leader));
+    leader.unwrap_or_else(|| panic!("voter {id} is never led by one of {expected:?}"))
+}
+
+#[test]
+fn a_voter_over_an_old_copy_votes_for_nobody_before_it_is_refused() {
+    let mut cluster = Cluster::start(3, 3);
+    cluster.until_all_take_part(3);
+    stop(&mut cluster, 3);
+    let copy = copied(cluster.folders[2].path());
+    cluster.start_again(3);
+    cluster.until_all_take_part(3);
+    stop(&mut cluster, 3);
+    let leading = until_led_by(&cluster, 1, &[1, 2]);
+    stop(&mut cluster, leading);
+    // With one more vote the voter that is left would lead.
+    let left = 3 - leading;
+    until_led_by(&cluster, left, &[-1]);
+    for attempt in 1..=TRIES {
+        let words = refusal(Broker::start(over(&cluster, 3, &copy)));
+        assert!(
+            words.contains("gone back in time"),
+            "try {attempt}: {words}"
+        );
+        assert_eq!(leader(&cluster, left), -1, "try {attempt}");
+    }
+    cluster.start_again(3);
+    until_led_by(&cluster, left, &[left, 3]);
 }

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::StartError;
 use super::founding::Founding;
+use super::recalling;
 use crate::config::BrokerConfig;
 use crate::controller::new_topic::TopicRules;
 use crate::controller::raft::store::Store;
@@ -85,7 +86,7 @@ impl Member {
         let cluster_id = KnownCluster::default();
         let links = self.links(&cluster_id);
         let controller = match self.voter.take() {
-            Some(voter) => match self.start_controller(voter, &links, files).await {
+            Some(voter) => match self.start_voter(voter, &links, files).await {
                 Ok(controller) => Some(controller),
                 Err(error) => {
                     let _ = started.send(Err(error));
@@ -142,7 +143,19 @@ impl Member {
         }
     }
 
-    /// Starts this voter and its controller.
+    /// Starts this voter and its controller, unless it has forgotten what it promised.
+    async fn start_voter(
+        &self,
+        voter: VoterParts,
+        links: &CallLinks,
+        files: &VoterFiles,
+    ) -> Result<ControllerHandle, StartError> {
+        let others = Controllers::new(None, Arc::clone(&self.config), links.clone());
+        recalling::check(&others, &self.registration).await?;
+        self.start_controller(voter, links, files).await
+    }
+
+    /// Starts the voter and its controller.
     async fn start_controller(
         &self,
         voter: VoterParts,

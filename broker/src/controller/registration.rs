@@ -10,7 +10,7 @@
 
 use std::collections::BTreeSet;
 
-use keylane_protocol::cluster::call::{AdoptedTopic, RegisterBrokerRequest};
+use keylane_protocol::cluster::call::{AdoptedTopic, RegisterBrokerRequest, SeenRegistration};
 use keylane_protocol::cluster::{
     BrokerImage, BrokerRegistered, ClusterImage, MetadataRecord, PartitionChanged, TopicConfigured,
     TopicCreated,
@@ -99,6 +99,27 @@ pub(super) fn register(
     }));
     adopt(image, request, &mut records)?;
     Ok((records, epoch))
+}
+
+/// Checks, by what another voter has seen, that the folder of a voter is no old copy of itself. What was seen may be old
+/// as well: it says nothing about a folder that knows of a later registration.
+///
+/// # Errors
+/// When the folder has gone back in time.
+pub(crate) fn check_seen(
+    seen: &SeenRegistration,
+    request: &RegisterBrokerRequest,
+) -> Result<(), RegisterError> {
+    let is_later = seen.broker_epoch > request.epoch_acknowledged;
+    if seen.folder_id != request.folder_id
+        || seen.start == StartId::ZERO
+        || !is_later
+        || request.starts_known.contains(&seen.start)
+    {
+        return Ok(());
+    }
+    let known = seen.incarnation;
+    Err(RegisterError::WentBack { known })
 }
 
 fn check_cluster(image: &ClusterImage, theirs: ClusterId) -> Result<(), RegisterError> {

@@ -8,11 +8,11 @@ use keylane_protocol::cluster::RouterRegistered;
 use keylane_protocol::cluster::call::{
     BrokerHeartbeatAnswer, BrokerHeartbeatRequest, CallBody, CallKind, DescribeQuorumAnswer,
     DescribeQuorumRequest, FetchMetadataAnswer, FetchMetadataRequest, RegisterBrokerAnswer,
-    RegisterBrokerRequest, RouterHeartbeatAnswer, RouterHeartbeatRequest, Voter,
+    RegisterBrokerRequest, RouterHeartbeatAnswer, RouterHeartbeatRequest, SeenRegistration, Voter,
 };
 use keylane_protocol::cluster::{decode_records, encode_records};
 use keylane_protocol::error_code::ErrorCode;
-use keylane_protocol::identifiers::ClusterId;
+use keylane_protocol::identifiers::{BrokerId, ClusterId};
 use keylane_protocol::primitive::DecodeError;
 
 use super::{alter_configs, create_partitions, topic_changes};
@@ -278,7 +278,7 @@ pub(crate) async fn router_heartbeat(
 pub(crate) fn describe_quorum(
     controller: &ControllerHandle,
     config: &BrokerConfig,
-    _request: &DescribeQuorumRequest,
+    request: &DescribeQuorumRequest,
 ) -> DescribeQuorumAnswer {
     let quorum = controller.quorum();
     let voter = |(node_id, voter): (u64, raft::Voter)| Voter {
@@ -308,5 +308,19 @@ pub(crate) fn describe_quorum(
         voters: quorum.voters().into_iter().map(voter).collect(),
         node_id: quorum.node_id(),
         listed: listed.collect(),
+        registered: seen(controller, request.registered_id),
     }
+}
+
+/// Returns the registration of a broker in the metadata as this voter has them.
+fn seen(controller: &ControllerHandle, id: BrokerId) -> SeenRegistration {
+    let (_, image) = controller.view().image();
+    let broker = image.broker(id);
+    let seen = broker.map(|broker| SeenRegistration {
+        folder_id: broker.folder_id,
+        incarnation: broker.incarnation,
+        start: broker.start,
+        broker_epoch: broker.epoch,
+    });
+    seen.unwrap_or_default()
 }

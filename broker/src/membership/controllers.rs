@@ -183,7 +183,12 @@ impl Controllers {
         Some(heard_at?.elapsed())
     }
 
-    /// Asks another voter what it knows of the quorum.
+    /// Returns the other voters that are listed.
+    pub(crate) fn others(&self) -> impl Iterator<Item = BrokerId> + use<'_> {
+        self.shared.others.keys().copied()
+    }
+
+    /// Asks another voter what it knows of the quorum and of this broker.
     ///
     /// # Errors
     /// Why there is no answer, in words.
@@ -194,8 +199,11 @@ impl Controllers {
     ) -> Result<DescribeQuorumAnswer, String> {
         let peer = self.shared.others.get(&voter).ok_or("it is not listed")?;
         let links = &self.shared.links;
-        let body = DescribeQuorumRequest::default().to_bytes();
-        let body = body.map_err(|error| error.to_string())?;
+        let request = DescribeQuorumRequest {
+            registered_id: self.shared.config.id,
+            ..DescribeQuorumRequest::default()
+        };
+        let body = request.to_bytes().map_err(|error| error.to_string())?;
         let kind = CallKind::DescribeQuorum.number();
         let reply = links.call(peer, kind, body, within).await;
         let reply =

@@ -349,6 +349,24 @@ message! {
         /// Whether to tell how far each voter follows, which only the leader knows.
         include_progress: bool,
     }
+    tagged {
+        /// The broker whose last registration to tell; -1 for none.
+        0: registered_id: BrokerId [0..] = BrokerId::NONE,
+    }
+}
+
+message! {
+    /// The registration of a broker that a voter has seen last, which need not be the last one.
+    pub struct SeenRegistration {
+        /// The broker's data folder.
+        folder_id: FolderId,
+        /// How often the folder had been opened.
+        incarnation: i32,
+        /// The start that registered; zero if none is known.
+        start: StartId,
+        /// The registration; -1 for none.
+        broker_epoch: BrokerEpoch = BrokerEpoch::NONE,
+    }
 }
 
 message! {
@@ -368,6 +386,10 @@ message! {
         node_id: u64,
         /// The voters that the configuration of the one who answers lists, whose nodes it does not know.
         listed: Vec<Voter>,
+    }
+    tagged {
+        /// What was asked for of a broker.
+        0: registered: SeenRegistration [0..],
     }
 }
 
@@ -412,6 +434,7 @@ mod tests {
             check::<ForwardAnswer>(&choices);
             check::<RouterHeartbeatRequest>(&choices);
             check::<RouterHeartbeatAnswer>(&choices);
+            check::<DescribeQuorumRequest>(&choices);
             check::<DescribeQuorumAnswer>(&choices);
         }
 

@@ -1,12 +1,14 @@
 //! Whether a folder comes after the start that the controllers know: it does whatever crash or loss came between, and an
 //! old copy does not, however often it is tried.
 
-use keylane_protocol::cluster::call::RegisterBrokerRequest;
-use keylane_protocol::identifiers::{BrokerId, StartId};
+use keylane_protocol::cluster::ClusterImage;
+use keylane_protocol::cluster::call::{RegisterBrokerRequest, SeenRegistration};
+use keylane_protocol::identifiers::{BrokerId, FolderId, StartId};
 use keylane_protocol::offset::BrokerEpoch;
 use proptest::prelude::*;
 
 use super::{Ask, AskError, RegisterError, World, registration};
+use crate::controller::registration::check_seen;
 use crate::folder::Starts;
 
 const ID: BrokerId = BrokerId(1);
@@ -247,6 +249,42 @@ fn a_start_that_an_earlier_version_registered_is_told_by_its_number() {
     world.register_as(next, true).expect("welcome");
 }
 
+/// What a voter with this image has seen of broker 1.
+fn seen(image: &ClusterImage) -> SeenRegistration {
+    let broker = image.broker(ID).expect("known");
+    SeenRegistration {
+        folder_id: broker.folder_id,
+        incarnation: broker.incarnation,
+        start: broker.start,
+        broker_epoch: broker.epoch,
+    }
+}
+
+#[test]
+fn what_any_voter_has_seen_gives_an_old_copy_away_and_never_the_folder_itself() {
+    let mut now = copied();
+    let old = seen(&now.world.image);
+    let request = now.copy.start(&mut now.drawn);
+    let refused = check_seen(&old, &request);
+    assert_eq!(refused, Err(RegisterError::WentBack { known: 2 }));
+    // A voter that is behind has seen a start that the folder has put behind itself.
+    now.folder.join(&mut now.world, &mut now.drawn);
+    // One that is not may have seen one of which the folder has heard nothing.
+    let unheard = now.folder.start(&mut now.drawn);
+    now.world.register(unheard).expect("registered");
+    let request = now.folder.start(&mut now.drawn);
+    for seen in [&old, &seen(&now.world.image), &SeenRegistration::default()] {
+        assert_eq!(check_seen(seen, &request), Ok(()));
+    }
+    // Another folder of the same broker is not this one's past.
+    let other = SeenRegistration {
+        folder_id: FolderId([9; 16]),
+        ..seen(&now.world.image)
+    };
+    let request = now.copy.start(&mut now.drawn);
+    assert_eq!(check_seen(&other, &request), Ok(()));
+}
+
 proptest! {
     /// The folder itself is never taken for a copy, wherever its processes ended; a copy is refused as soon as a start is
     /// registered that it does not know, and at every try after.
@@ -263,6 +301,9 @@ proptest! {
                 0 => drop(folder.start(&mut drawn)),
                 1 | 2 => {
                     let request = folder.start(&mut drawn);
+                    if world.image.broker(ID).is_some() {
+                        prop_assert_eq!(check_seen(&seen(&world.image), &request), Ok(()));
+                    }
                     let epoch = world.register_as(request.clone(), true);
                     prop_assert!(epoch.is_ok(), "{epoch:?}");
                     has_gone_on = true;
@@ -274,6 +315,7 @@ proptest! {
                 _ => {
                     let request = copy.start(&mut drawn);
                     if has_gone_on {
+                        prop_assert!(check_seen(&seen(&world.image), &request).is_err());
                         let refused = world.register_as(request, true);
                         prop_assert!(refused.is_err());
                     }
