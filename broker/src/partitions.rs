@@ -176,6 +176,10 @@ impl ProducerReplay for Replay {
     fn on_batch(&mut self, header: &RecordBatchHeader) {
         self.producers.recover(header, START_MS);
     }
+
+    fn snapshot(&self) -> Bytes {
+        self.producers.encode().into()
+    }
 }
 
 #[cfg(test)]

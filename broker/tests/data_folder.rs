@@ -31,6 +31,10 @@ impl ProducerReplay for NoProducers {
     }
 
     fn on_batch(&mut self, _header: &RecordBatchHeader) {}
+
+    fn snapshot(&self) -> Bytes {
+        Bytes::new()
+    }
 }
 
 fn open_as(disk: &SimulatedDisk, broker_id: i32) -> Result<DataFolder, OpenError> {

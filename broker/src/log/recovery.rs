@@ -34,6 +34,9 @@ pub trait ProducerReplay {
 
     /// A batch lies in the log.
     fn on_batch(&mut self, header: &RecordBatchHeader);
+
+    /// Returns a snapshot as of the last batch.
+    fn snapshot(&self) -> Bytes;
 }
 
 /// What recovery found and did.
@@ -73,6 +76,7 @@ pub fn recover(
         damaged: Vec::new(),
         cut_bytes: 0,
         has_unsynced_names: false,
+        snapshot: None,
     };
     let last_proven = candidates
         .iter()
@@ -93,6 +97,9 @@ pub fn recover(
                     break;
                 }
             }
+        }
+        if replay.behind && candidate.proof.is_none() {
+            recovery.take_snapshot();
         }
     }
     let gone = &candidates[recovery.kept.len()..];
@@ -162,6 +169,9 @@ struct Recovery<'a> {
     cut_bytes: u64,
     /// Whether a segment's creation may not be durable yet.
     has_unsynced_names: bool,
+    /// The producers as of the end of the newest segment that ended without an index file, and where that begins. One only:
+    /// any number of segments may lack theirs.
+    snapshot: Option<(Offset, Bytes)>,
 }
 
 impl Recovery<'_> {
@@ -263,6 +273,13 @@ impl Recovery<'_> {
         self.keep(segment);
     }
 
+    /// Remembers the producers as of the end of the segment that was kept last, behind which the log goes on.
+    fn take_snapshot(&mut self) {
+        if let Some(kept) = self.kept.last() {
+            self.snapshot = Some((kept.segment.base_offset(), self.producers.snapshot()));
+        }
+    }
+
     fn keep(&mut self, segment: Segment) {
         let epochs = self
             .epochs
@@ -320,13 +337,19 @@ impl Recovery<'_> {
     /// segments again.
     fn prove_closed(&mut self, candidates: &[Candidate]) {
         let closed = self.kept.len().saturating_sub(1);
+        let snapshot = self.snapshot.take();
         for (kept, candidate) in self.kept[..closed].iter_mut().zip(candidates) {
             let segment = &mut kept.segment;
             segment.close();
             let is_damaged = self.damaged.iter().any(|range| range.touches(segment));
             let producers = match &candidate.proof {
-                // Their state at this place is gone.
-                None => Bytes::new(),
+                None => match &snapshot {
+                    Some((base_offset, producers)) if *base_offset == segment.base_offset() => {
+                        producers.clone()
+                    }
+                    // The next snapshot says all that is needed.
+                    _ => Bytes::new(),
+                },
                 Some(proof) if proof.epochs.is_none() && proof.proves(segment) => {
                     proof.producers.clone()
                 }

@@ -104,6 +104,7 @@ impl SharedPromises {
 struct SeenBatches {
     next: Offset,
     producers: PartitionProducers,
+    shown: usize,
 }
 
 impl ProducerReplay for SeenBatches {
@@ -123,6 +124,11 @@ impl ProducerReplay for SeenBatches {
         assert!(header.base_offset >= self.next, "batches are replayed once");
         self.next = header.end_offset();
         self.producers.recover(header, 0);
+        self.shown += 1;
+    }
+
+    fn snapshot(&self) -> Bytes {
+        snapshot(self.next, &self.producers).into()
     }
 }
 
@@ -154,6 +160,8 @@ pub(crate) struct Life {
     next_value: u64,
     /// The last numbers of the routed producer, in which epoch.
     last_numbers: BTreeMap<TopicPartition, (ProducerEpoch, Sequence)>,
+    /// How many batches recovery has looked at.
+    pub(crate) batches_shown: usize,
 }
 
 /// The topic whose records may be lost with the power.
@@ -220,6 +228,7 @@ impl Life {
             closed: Vec::new(),
             next_value: 0,
             last_numbers: BTreeMap::new(),
+            batches_shown: 0,
         };
         let incarnations = life.folder.incarnations();
         let before = std::mem::replace(&mut promises.lock().incarnations, incarnations);
@@ -256,8 +265,10 @@ impl Life {
             let mut seen = SeenBatches {
                 next: Offset(0),
                 producers: PartitionProducers::new(LIMITS),
+                shown: 0,
             };
             let recovered = self.folder.recover(partition, &mut seen)?;
+            self.batches_shown += seen.shown;
             let end = recovered.log.end_offset();
             let is_damaged = !recovered.log.damaged().is_empty();
             assert!(!is_damaged || self.expects_damage, "a crash is no rot");

@@ -238,6 +238,24 @@ fn no_failed_operation_loses_an_acknowledged_record_or_one_that_was_read() {
 }
 
 #[test]
+fn segments_that_ended_without_index_files_are_walked_for_their_producers_once() {
+    let disk = SimulatedDisk::new(7);
+    let promises = SharedPromises::default();
+    let begin = || Life::begin(&disk, &promises, Sabotage::None).expect("nothing fails");
+    let mut life = begin();
+    life.create("topic", 1).expect("nothing fails");
+    go_on(&mut life, 9).expect("nothing fails");
+    drop(life);
+    for path in paths_ending_in(&disk, "index") {
+        disk.remove(&path).expect("it is there");
+    }
+    assert!(paths_ending_in(&disk, "log").len() > 3);
+    let all = begin().batches_shown;
+    let active = begin().batches_shown;
+    assert!(all > 20 && active < 10, "{all} batches, then {active}");
+}
+
+#[test]
 fn all_caches_gone_or_garbled_change_nothing() {
     for garble in [false, true] {
         let disk = SimulatedDisk::new(7);
