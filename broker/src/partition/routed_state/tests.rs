@@ -1,5 +1,6 @@
 //! Behaviour of [`RoutedProducers`], by example, and against a reference that keeps everything.
 
+use bytes::BufMut;
 use keylane_protocol::routed::PRODUCER_ID_MIN;
 use proptest::prelude::*;
 
@@ -140,6 +141,7 @@ fn a_number_follows_the_last_if_its_session_names_it() {
     assert_out_of_order(world.judge(batch(5, 3, 0)));
     assert_out_of_order(world.judge(batch(5, NONE, 0)));
     world.append(batch(5, 0, 0));
+    assert_out_of_order(world.judge(batch(6, 0, 0)));
     world.append(batch(6, 5, 0));
 }
 
@@ -283,9 +285,11 @@ fn floors_of_another_epoch_are_not_taken_for_this_ones() {
     let later = in_epoch(1, batch(50, 49, 49));
     assert_out_of_order(world.judge(later));
     assert_eq!(world.judge(batch(1, NONE, 0)), duplicate_at(102));
+    assert_eq!(world.judge(batch(3, NONE, 3)), duplicate_at(106));
     world.append(in_epoch(1, batch(0, NONE, 0)));
     world.append(in_epoch(1, batch(1, 0, 0)));
     world.durable();
+    world.append(in_epoch(1, batch(2, 1, 0)));
     assert_eq!(
         world.judge(in_epoch(1, batch(0, NONE, 0))),
         duplicate_at(108)
@@ -546,9 +550,12 @@ type Entry = (i32, i64, i32);
 
 /// Returns a snapshot of one producer with a sound checksum.
 fn snapshot_of(id: i64, epoch: i16, written: &[Entry]) -> Vec<u8> {
-    use bytes::BufMut;
-    let mut out = Vec::new();
-    out.put_slice(b"KLRP\x00\x01\x00\x00\x00\x00\x00\x01");
+    let mut body = Vec::new();
+    put_producer(&mut body, id, epoch, written);
+    sealed(1, &body)
+}
+
+fn put_producer(out: &mut Vec<u8>, id: i64, epoch: i16, written: &[Entry]) {
     out.put_i64(id);
     out.put_i16(epoch);
     out.put_u16(u16::try_from(written.len()).expect("few"));
@@ -558,6 +565,13 @@ fn snapshot_of(id: i64, epoch: i16, written: &[Entry]) -> Vec<u8> {
         out.put_i32(*record_count);
         out.put_u32(0);
     }
+}
+
+/// Returns a snapshot of what is said to be so many producers.
+fn sealed(count: u32, producers: &[u8]) -> Vec<u8> {
+    let mut out = b"KLRP\x00\x01\x00\x00".to_vec();
+    out.put_u32(count);
+    out.put_slice(producers);
     let crc = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, &out);
     out.put_u32(u32::try_from(crc).expect("32 bits"));
     out
@@ -794,5 +808,31 @@ proptest! {
     #[test]
     fn any_bytes_decode_to_a_state_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let _ = RoutedProducers::decode(&bytes, LIMITS, 0);
+    }
+
+    #[test]
+    fn what_passes_the_checksum_decodes_to_a_state_that_is_kept_or_an_error(
+        ids in prop::collection::vec((-2_i64..4, -1_i16..3), 0..6),
+        entries in prop::collection::vec((-1_i32..9, -1_i64..40, 0_i32..4), 0..12),
+        cut in 0_usize..4,
+        bent in any::<(prop::sample::Index, u8)>(),
+    ) {
+        let mut body = Vec::new();
+        let mut entries = entries.chunks(2);
+        for (id, epoch) in &ids {
+            let entries = entries.next().unwrap_or_default();
+            put_producer(&mut body, PRODUCER_ID_MIN.0.wrapping_add(*id), *epoch, entries);
+        }
+        body.truncate(body.len() - cut.min(body.len()));
+        if !body.is_empty() && bent.1 < 32 {
+            let at = bent.0.index(body.len());
+            body[at] ^= bent.1;
+        }
+        let count = u32::try_from(ids.len()).expect("few");
+        if let Ok(producers) = RoutedProducers::decode(&sealed(count, &body), LIMITS, 0) {
+            let bytes = producers.encode();
+            let again = RoutedProducers::decode(&bytes, LIMITS, 0).expect("just encoded");
+            prop_assert_eq!(again.encode(), bytes);
+        }
     }
 }
