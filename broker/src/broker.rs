@@ -31,7 +31,7 @@ use self::member::{Member, VoterFiles, VoterParts, boot_id};
 use self::opened::{Opened, listen};
 use crate::clock::Uptime;
 use crate::config::BrokerConfig;
-use crate::connection::{AnswerBudget, RequestBudget};
+use crate::connection::RequestBudget;
 use crate::disk::Disk;
 use crate::disk::real::RealDisk;
 use crate::entropy::IdSource;
@@ -52,7 +52,7 @@ use crate::shard::request::ShardRequest;
 use crate::shard::run::ShardTask;
 use crate::threads::{self, Ending};
 use crate::topics::TopicsImage;
-use keylane_protocol::transport::{Pulse, ReceiveBudget};
+use keylane_protocol::transport::{BytePool, Pulse, ReceiveBudget};
 
 /// A running broker. Dropping it without [`Broker::stop`] ends it as a crash would.
 pub struct Broker {
@@ -456,12 +456,12 @@ type DiskParts<'a> = (
     &'a Arc<ArcSwap<TopicsImage>>,
 );
 
-fn budgets(limits: &ClientLimits) -> (RequestBudget, ReceiveBudget, AnswerBudget) {
+fn budgets(limits: &ClientLimits) -> (RequestBudget, ReceiveBudget, BytePool) {
     let all = limits.request_bytes_total_max;
     (
         RequestBudget::new(all, limits.connection_request_bytes_max),
         ReceiveBudget::new(all),
-        AnswerBudget::new(limits.fetch_bytes_total_max),
+        BytePool::new(limits.fetch_bytes_total_max),
     )
 }
 

@@ -23,7 +23,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 use tracing::{debug, error};
 
-pub(crate) use budget::{AnswerBudget, Held, RequestBudget};
+pub(crate) use budget::RequestBudget;
 
 use self::begin::Begun;
 use self::budget::Charge;
@@ -33,7 +33,7 @@ use crate::meters::now;
 use crate::partition::waiting::ConnectionId;
 use crate::server::BrokerState;
 use keylane_protocol::meters::Share;
-use keylane_protocol::transport::{Metered, Unfinished};
+use keylane_protocol::transport::{HeldBytes, Metered, Unfinished};
 
 /// Why a connection ended that the client did not close.
 #[derive(Debug, thiserror::Error)]
@@ -231,7 +231,7 @@ struct WritingHalf<'a> {
     connection: &'a Connection,
     writer: FrameWriter<OwnedWriteHalf>,
     /// What the queued answers hold.
-    held: Vec<Held>,
+    held: Vec<HeldBytes>,
     queued: mpsc::Receiver<Queued>,
     last_other: watch::Receiver<u64>,
 }

@@ -26,6 +26,7 @@ use keylane_protocol::link::handshake::{Hello, Role, Welcome};
 use keylane_protocol::link::lane::{Cancel, Flow};
 use keylane_protocol::link::{Correlation, Frame, Lane, LinkViolation, Listener};
 use keylane_protocol::primitive::EncodeError;
+use keylane_protocol::transport::HeldBytes;
 use keylane_protocol::transport::link::{LinkReader, LinkWriter, ReadLinkError};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::watch;
@@ -37,7 +38,6 @@ use self::appends::{Appends, Settlement};
 use self::calls::Calls;
 use self::lanes::Lanes;
 use self::settled::{Event, Settled};
-use crate::connection::Held;
 use crate::meters::LinkLevels;
 use crate::server::BrokerState;
 
@@ -84,7 +84,7 @@ struct Link {
     levels: LinkLevels,
     published: watch::Receiver<u64>,
     /// What the answers that were not sent hold.
-    held: Held,
+    held: HeldBytes,
     /// What has arrived of a frame that is not whole.
     buffered_bytes: usize,
     /// Cancelled when nothing more is to be read.
@@ -116,7 +116,7 @@ impl Link {
             listener: Listener::new(welcome, now()),
             settled,
             calls: Calls::default(),
-            held: Held::default(),
+            held: HeldBytes::default(),
             buffered_bytes: 0,
             ending,
             is_ending: false,

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::config::BrokerConfig;
-use crate::connection::{self, AnswerBudget, RequestBudget};
+use crate::connection::{self, RequestBudget};
 use crate::handler::cluster::Identity;
 use crate::handler::init_producer_id::ProducerIds;
 use crate::link;
@@ -27,7 +27,7 @@ use crate::meters::Meters;
 use crate::partition::waiting::ConnectionId;
 use crate::shard::request::ShardRequest;
 use crate::topics::TopicsImage;
-use keylane_protocol::transport::{ConnectionSlots, ReceiveBudget, Slot};
+use keylane_protocol::transport::{BytePool, ConnectionSlots, ReceiveBudget, Slot};
 
 /// How long to wait after accepting failed, which it does when the process is out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -47,7 +47,7 @@ pub(crate) struct BrokerState {
     pub producer_ids: Arc<ProducerIds>,
     pub request_budget: RequestBudget,
     pub receive_budget: ReceiveBudget,
-    pub answers: AnswerBudget,
+    pub answers: BytePool,
     pub meters: Arc<Meters>,
     /// The address of the Kafka listener.
     pub address: SocketAddr,

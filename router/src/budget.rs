@@ -1,4 +1,4 @@
-//! How many bytes of requests may be in memory: of one connection, and of all together; and how many of answers.
+//! How many bytes of requests may be in memory: of one connection, and of all together.
 //!
 //! At either bound the connection is not read. A request larger than a connection's share is taken alone, so that no
 //! bound ever makes a permitted request impossible. The bounds are those of a broker, for the same reasons. Connections
@@ -8,48 +8,52 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use keylane_protocol::transport::{BytePool, HeldBytes};
 
 /// The bytes of requests that all connections may hold.
 #[derive(Debug)]
 pub(crate) struct RequestBudget {
     pool: Arc<Pool>,
-    connection_max: u32,
+    connection_max: usize,
 }
 
 /// What all connections share.
 #[derive(Debug)]
 struct Pool {
-    total_max: u32,
     /// For every connection.
-    common: Arc<Semaphore>,
-    common_max: u32,
+    common: BytePool,
     /// For connections that hold no more than their share.
-    reserve: Arc<Semaphore>,
-    reserve_max: u32,
+    reserve: BytePool,
     connections: AtomicUsize,
 }
 
 impl Pool {
-    fn try_charge(&self, bytes: u32, is_modest: bool) -> Option<OwnedSemaphorePermit> {
-        let common = Arc::clone(&self.common);
-        let common = common.try_acquire_many_owned(bytes.min(self.common_max));
-        if common.is_ok() || !is_modest || bytes > self.reserve_max {
-            return common.ok();
-        }
-        Arc::clone(&self.reserve).try_acquire_many_owned(bytes).ok()
+    /// Returns how many bytes are in use, and how many may be.
+    fn usage(&self) -> (usize, usize) {
+        let (common, common_max) = self.common.usage();
+        let (reserve, reserve_max) = self.reserve.usage();
+        (common + reserve, common_max + reserve_max)
     }
 
-    async fn charge(&self, bytes: u32, is_modest: bool) -> Option<OwnedSemaphorePermit> {
-        let common = Arc::clone(&self.common).acquire_many_owned(bytes.min(self.common_max));
-        if !is_modest || bytes > self.reserve_max {
-            return common.await.ok();
+    fn try_charge(&self, bytes: usize, is_modest: bool) -> Option<HeldBytes> {
+        let common = self.common.try_take(bytes);
+        let (_, reserve_max) = self.reserve.usage();
+        if common.is_some() || !is_modest || bytes > reserve_max {
+            return common;
         }
-        let reserve = Arc::clone(&self.reserve).acquire_many_owned(bytes);
+        self.reserve.try_take(bytes)
+    }
+
+    async fn charge(&self, bytes: usize, is_modest: bool) -> HeldBytes {
+        let common = self.common.take(bytes);
+        let (_, reserve_max) = self.reserve.usage();
+        if !is_modest || bytes > reserve_max {
+            return common.await;
+        }
         tokio::select! {
             biased;
-            charged = common => charged.ok(),
-            charged = reserve => charged.ok(),
+            charged = common => charged,
+            charged = self.reserve.take(bytes) => charged,
         }
     }
 }
@@ -58,51 +62,40 @@ impl Pool {
 #[derive(Debug)]
 pub(crate) struct ConnectionBudget {
     pool: Arc<Pool>,
-    own: Arc<Semaphore>,
-    own_max: u32,
+    own: BytePool,
 }
 
 /// The bytes of one request; given back when dropped.
 #[derive(Debug)]
 pub(crate) struct Charge {
-    _own: Option<OwnedSemaphorePermit>,
-    _pool: Option<OwnedSemaphorePermit>,
+    _own: HeldBytes,
+    _pool: HeldBytes,
 }
 
 impl RequestBudget {
     pub(crate) fn new(total_max: usize, connection_max: usize) -> Self {
-        let total_max = clamp(total_max);
         let reserve_max = total_max / 4;
-        let common_max = total_max - reserve_max;
         let pool = Pool {
-            total_max,
-            common: semaphore(common_max),
-            common_max,
-            reserve: semaphore(reserve_max),
-            reserve_max,
+            common: BytePool::new(total_max - reserve_max),
+            reserve: BytePool::new(reserve_max),
             connections: AtomicUsize::new(0),
         };
         Self {
             pool: Arc::new(pool),
-            connection_max: clamp(connection_max),
+            connection_max,
         }
     }
 
     /// Returns how many bytes are in use, and how many may be.
     pub(crate) fn usage(&self) -> (usize, usize) {
-        let pool = &*self.pool;
-        let (common, _) = usage(&pool.common, pool.common_max);
-        let (reserve, _) = usage(&pool.reserve, pool.reserve_max);
-        let max = usize::try_from(pool.total_max).expect("32 bits fit");
-        (common + reserve, max)
+        self.pool.usage()
     }
 
     pub(crate) fn for_connection(&self) -> ConnectionBudget {
         self.pool.connections.fetch_add(1, Ordering::Relaxed);
         ConnectionBudget {
             pool: Arc::clone(&self.pool),
-            own: semaphore(self.connection_max),
-            own_max: self.connection_max,
+            own: BytePool::new(self.connection_max),
         }
     }
 }
@@ -116,23 +109,19 @@ impl Drop for ConnectionBudget {
 impl ConnectionBudget {
     /// Charges a request of so many bytes if there is room for it at once; who waits already goes first.
     pub(crate) fn try_charge(&self, bytes: usize) -> Option<Charge> {
-        let bytes = clamp(bytes);
-        let own = Arc::clone(&self.own);
-        let own = own.try_acquire_many_owned(bytes.min(self.own_max)).ok()?;
+        let own = self.own.try_take(bytes)?;
         let is_modest = !self.is_above_its_share();
         let pool = self.pool.try_charge(bytes, is_modest)?;
         Some(Charge {
-            _own: Some(own),
-            _pool: Some(pool),
+            _own: own,
+            _pool: pool,
         })
     }
 
     /// Waits until there is room for a request of so many bytes.
     pub(crate) async fn charge(&self, bytes: usize) -> Charge {
-        let bytes = clamp(bytes);
-        let own = Arc::clone(&self.own).acquire_many_owned(bytes.min(self.own_max));
         // The connection's own share first: who waits for it must not hold anything of the others'.
-        let own = own.await.ok();
+        let own = self.own.take(bytes).await;
         let is_modest = !self.is_above_its_share();
         Charge {
             _own: own,
@@ -143,78 +132,9 @@ impl ConnectionBudget {
     /// Tells whether the connection holds more than the pool divided by the number of connections.
     fn is_above_its_share(&self) -> bool {
         let connections = self.pool.connections.load(Ordering::Relaxed).max(1);
-        let total = usize::try_from(self.pool.total_max).expect("32 bits fit");
-        let own = usize::try_from(self.own_max).expect("32 bits fit");
-        own - self.own.available_permits() > total / connections
+        let ((own, _), (_, total)) = (self.own.usage(), self.pool.usage());
+        own > total / connections
     }
-}
-
-/// The record bytes in answers that all connections may hold.
-#[derive(Debug)]
-pub(crate) struct AnswerBudget {
-    total: Arc<Semaphore>,
-    total_max: u32,
-}
-
-/// The record bytes of one answer; given back when dropped.
-#[derive(Debug, Default)]
-pub(crate) struct Held {
-    permit: Option<OwnedSemaphorePermit>,
-}
-
-impl AnswerBudget {
-    pub(crate) fn new(total_max: usize) -> Self {
-        let total_max = clamp(total_max);
-        Self {
-            total: semaphore(total_max),
-            total_max,
-        }
-    }
-
-    /// Returns how many bytes are in use, and how many may be.
-    pub(crate) fn usage(&self) -> (usize, usize) {
-        usage(&self.total, self.total_max)
-    }
-
-    /// Adds bytes to what an answer holds; returns false if there is no room. Never waits: the bytes of an answer are
-    /// given back when its client takes it, which it may never do.
-    pub(crate) fn hold(&self, bytes: usize, held: &mut Held) -> bool {
-        let Ok(more) = Arc::clone(&self.total).try_acquire_many_owned(clamp(bytes)) else {
-            return false;
-        };
-        match &mut held.permit {
-            Some(permit) => permit.merge(more),
-            None => held.permit = Some(more),
-        }
-        true
-    }
-}
-
-impl Held {
-    /// Gives back all but so many bytes.
-    pub(crate) fn shrink_to(&mut self, bytes: usize) {
-        let Some(permit) = &mut self.permit else {
-            return;
-        };
-        let surplus = permit.num_permits().saturating_sub(bytes);
-        drop(permit.split(surplus));
-    }
-}
-
-fn usage(total: &Semaphore, total_max: u32) -> (usize, usize) {
-    let max = usize::try_from(total_max).expect("32 bits fit");
-    (max.saturating_sub(total.available_permits()), max)
-}
-
-fn clamp(bytes: usize) -> u32 {
-    const MAX: u32 = i32::MAX.unsigned_abs();
-    u32::try_from(bytes).unwrap_or(MAX).min(MAX)
-}
-
-fn semaphore(permits: u32) -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(
-        usize::try_from(permits).expect("32 bits fit"),
-    ))
 }
 
 #[cfg(test)]

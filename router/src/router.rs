@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::budget::{AnswerBudget, RequestBudget};
+use crate::budget::RequestBudget;
 use crate::config::RouterConfig;
 use crate::control::{Asks, Follower, Known, controllers};
 use crate::limits::CONNECTIONS_HANDED_OVER_MAX;
@@ -23,7 +23,7 @@ use crate::probe::{Probe, ProbeParts};
 use crate::runtime::Runtime;
 use crate::server::{self, Handover, Shared};
 use crate::threads;
-use keylane_protocol::transport::{ConnectionSlots, Pulse, ReceiveBudget};
+use keylane_protocol::transport::{BytePool, ConnectionSlots, Pulse, ReceiveBudget};
 
 /// Why a router does not start.
 #[derive(Debug, thiserror::Error)]
@@ -114,7 +114,7 @@ impl Router {
                 limits.connection_request_bytes_max,
             ),
             received: ReceiveBudget::new(limits.request_bytes_total_max),
-            answers: AnswerBudget::new(limits.fetch_bytes_total_max),
+            answers: BytePool::new(limits.fetch_bytes_total_max),
             is_listening: AtomicBool::new(false),
             meters: Meters::new(node.clone()),
             stopping: router.stopping.clone(),

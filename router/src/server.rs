@@ -14,13 +14,13 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use crate::budget::{AnswerBudget, RequestBudget};
+use crate::budget::RequestBudget;
 use crate::config::RouterConfig;
 use crate::control::Controllers;
 use crate::meters::Meters;
 use crate::runtime::Runtime;
 use crate::session;
-use keylane_protocol::transport::{ConnectionSlots, ReceiveBudget, Slot};
+use keylane_protocol::transport::{BytePool, ConnectionSlots, ReceiveBudget, Slot};
 
 /// How long to wait after accepting failed, which it does when the process is out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -31,7 +31,7 @@ pub(crate) struct Shared {
     pub(crate) controllers: Controllers,
     pub(crate) requests: RequestBudget,
     pub(crate) received: ReceiveBudget,
-    pub(crate) answers: AnswerBudget,
+    pub(crate) answers: BytePool,
     pub(crate) meters: Meters,
     /// Whether clients are accepted.
     pub(crate) is_listening: AtomicBool,

@@ -3,10 +3,11 @@
 use bytes::Bytes;
 use keylane_protocol::api::ApiKey;
 use keylane_protocol::frame::{response_frame, unsupported_api_versions_frame};
+use keylane_protocol::transport::HeldBytes;
 use tokio::sync::watch;
 
 use super::begin::Begun;
-use super::{Connection, ConnectionError, Held};
+use super::{Connection, ConnectionError};
 use crate::handler::exchange::Exchange;
 use crate::handler::fetch::Parking;
 use crate::handler::topic_changes::Asker;
@@ -14,7 +15,7 @@ use crate::handler::topic_changes::Asker;
 /// An answer's frame, and the record bytes it counts.
 pub(super) struct Answer {
     pub segments: Vec<Bytes>,
-    pub held: Option<Held>,
+    pub held: Option<HeldBytes>,
 }
 
 impl Answer {

@@ -21,6 +21,7 @@ use keylane_protocol::message::metadata::MetadataRequest;
 use keylane_protocol::message::offset_for_leader_epoch::OffsetForLeaderEpochRequest;
 use keylane_protocol::message::{Request, Response};
 use keylane_protocol::primitive::{DecodeError, Decoder, EncodeError, Encoder};
+use keylane_protocol::transport::HeldBytes;
 
 use super::fetch::Parking;
 use super::topic_changes::Asker;
@@ -29,7 +30,6 @@ use super::{
     find_coordinator, init_producer_id, list_offsets, metadata, offset_for_leader_epoch, on_demand,
     topic_changes,
 };
-use crate::connection::Held;
 use crate::limits::REQUEST_ITEMS_MAX;
 use crate::server::BrokerState;
 
@@ -185,7 +185,7 @@ impl Exchange<'_> {
         &self,
         request: FetchRequest,
         parking: Parking<'_>,
-    ) -> Result<(Vec<Bytes>, Held), ExchangeError> {
+    ) -> Result<(Vec<Bytes>, HeldBytes), ExchangeError> {
         let partitions = request.topics.iter().map(|topic| topic.partitions.len());
         check_items(request.topics.len() + partitions.sum::<usize>())?;
         let (response, held) = fetch::answer(self.broker, &request, self.version, parking).await;

@@ -22,7 +22,6 @@ use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{Duration, Instant, sleep_until};
 
 use self::counted::Fetched;
-use crate::connection::Held;
 use crate::limits::FETCH_BYTES_AT_BOUND;
 use crate::log::TopicPartition;
 use crate::meters::now;
@@ -33,6 +32,7 @@ use crate::server::BrokerState;
 use crate::shard::request::{ReadOutcome, ReadPart, ReadRequest, ShardRequest, Watch};
 use crate::topics::{NotLed, Topic};
 use keylane_protocol::meters::Share;
+use keylane_protocol::transport::HeldBytes;
 
 /// The first version that names topics by id.
 const VERSION_BY_ID: i16 = 13;
@@ -53,13 +53,13 @@ pub(crate) async fn answer(
     request: &FetchRequest,
     version: i16,
     mut parking: Parking<'_>,
-) -> (FetchResponse, Held) {
+) -> (FetchResponse, HeldBytes) {
     if let Some(error_code) = refuse_whole(request) {
         let refused = FetchResponse {
             error_code,
             ..FetchResponse::default()
         };
-        return (refused, Held::default());
+        return (refused, HeldBytes::default());
     }
     let wait_max = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
     let deadline = Instant::now() + wait_max.min(broker.config.limits.fetch_wait_max);
@@ -129,7 +129,7 @@ fn refuse_whole(request: &FetchRequest) -> Option<ErrorCode> {
 #[derive(Default)]
 struct Gathered {
     bytes: usize,
-    held: Held,
+    held: HeldBytes,
     /// Those of `bytes` for which there was no room in the bound of all answers.
     bytes_above_bound: usize,
     has_error: bool,

@@ -9,6 +9,7 @@ use keylane_protocol::link::lane::Answer;
 use keylane_protocol::link::{Correlation, Lane, NotQueued};
 use keylane_protocol::message::fetch::FetchRequest;
 use keylane_protocol::primitive::Records;
+use keylane_protocol::transport::HeldBytes;
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout_at;
 
@@ -16,7 +17,6 @@ use super::Link;
 use super::lanes::{Waiting, Whose};
 use super::settled::{Answered, Event};
 use super::standing::{Standing, standing};
-use crate::connection::Held;
 use crate::handler::exchange::{Exchange, ExchangeError, RefusedRequest};
 use crate::handler::fetch::Parking;
 use crate::limits::LINK_IMAGE_WAIT;
@@ -111,7 +111,7 @@ pub(super) async fn serve(whose: Whose, waiting: Waiting) {
         .answered(waiting.api, waiting.taken_at, super::now());
     whose.settled.tell(Event::Answer(Answered {
         answer,
-        held: Held::default(),
+        held: HeldBytes::default(),
         is_fetch: false,
     }));
 }
@@ -148,7 +148,7 @@ pub(super) async fn fetch(
     };
     let (body, held) = match answered {
         Ok((body, held)) => (Ok(body), held),
-        Err(error) => (Err(error), Held::default()),
+        Err(error) => (Err(error), HeldBytes::default()),
     };
     let meters = &whose.broker.meters.link;
     meters.answered(ApiKey::Fetch, waiting.taken_at, super::now());
@@ -170,7 +170,7 @@ async fn read(
     waiting: &Waiting,
     now: Instant,
     parking: Parking<'_>,
-) -> Result<(Vec<bytes::Bytes>, Held), ExchangeError> {
+) -> Result<(Vec<bytes::Bytes>, HeldBytes), ExchangeError> {
     let exchange = whose.exchange(waiting.version);
     let mut request: FetchRequest = exchange.decode(waiting.decoder())?;
     let time_left = waiting.deadline.saturating_duration_since(now);

@@ -6,9 +6,8 @@ use std::sync::{Mutex, PoisonError};
 
 use keylane_protocol::link::call::Reply;
 use keylane_protocol::link::lane::Answer;
+use keylane_protocol::transport::HeldBytes;
 use tokio::sync::Notify;
-
-use crate::connection::Held;
 
 /// What came of something.
 #[derive(Debug)]
@@ -23,7 +22,7 @@ pub(super) enum Event {
 #[derive(Debug)]
 pub(super) struct Answered {
     pub answer: Answer,
-    pub held: Held,
+    pub held: HeldBytes,
     pub is_fetch: bool,
 }
 

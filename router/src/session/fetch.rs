@@ -6,12 +6,12 @@ use std::time::Duration;
 use keylane_protocol::api::ApiKey;
 use keylane_protocol::link::lane::{Answer, Request};
 use keylane_protocol::message::fetch::FetchRequest;
+use keylane_protocol::transport::HeldBytes;
 
 use super::answered::{body_of, read_answer};
 use super::lanes::{Item, Offered, Said};
 use super::queue::Form;
 use super::{ConnectionError, Current, Session, now};
-use crate::budget::Held;
 use crate::fetching::{FetchEffect, Fetching, PartId};
 use crate::holding::Holding;
 use crate::limits::{FETCH_BYTES_AT_BOUND, FETCH_BYTES_MAX, FETCH_WAIT_MAX, TIME_OUT};
@@ -24,21 +24,21 @@ use crate::routing::Moment;
 #[derive(Debug)]
 pub(super) struct Fetches {
     pub(super) fetching: Fetching,
-    reserved: Held,
+    reserved: HeldBytes,
 }
 
 impl Fetches {
     pub(super) fn new(holding: Holding) -> Self {
         Self {
             fetching: Fetching::new(holding),
-            reserved: Held::default(),
+            reserved: HeldBytes::default(),
         }
     }
 
     /// Notes that the client has taken all answers.
     pub(super) fn on_written(&mut self) {
         if self.fetching.next_deadline().is_none() {
-            self.reserved.shrink_to(self.fetching.held_bytes());
+            self.reserved.keep(self.fetching.held_bytes());
         }
     }
 }

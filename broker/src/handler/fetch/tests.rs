@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::config::BrokerConfig;
-use crate::connection::{AnswerBudget, RequestBudget};
+use crate::connection::RequestBudget;
 use crate::disk::Disk;
 use crate::disk::simulated::SimulatedDisk;
 use crate::folder::layout::Layout;
@@ -23,7 +23,7 @@ use crate::partition::tests::ID;
 use crate::readers::Readers;
 use crate::topic_settings::TopicSettings;
 use crate::topics::TopicsImage;
-use keylane_protocol::transport::ReceiveBudget;
+use keylane_protocol::transport::{BytePool, ReceiveBudget};
 
 /// The most messages in the mailbox of that shard.
 pub(crate) const MAILBOX: usize = 8;
@@ -55,7 +55,7 @@ pub(crate) fn broker() -> (Arc<BrokerState>, mpsc::Receiver<ShardRequest>) {
         producer_ids: Arc::new(ProducerIds::default()),
         request_budget: RequestBudget::new(1 << 20, 1 << 20),
         receive_budget: ReceiveBudget::new(1 << 20),
-        answers: AnswerBudget::new(1 << 20),
+        answers: BytePool::new(1 << 20),
         stopping: CancellationToken::new(),
         left: CancellationToken::new(),
         meters: Arc::new(Meters::new("broker-1")),
