@@ -75,12 +75,7 @@ async fn create_if_missing(
         }
         None => (ErrorCode::UnknownTopicOrPartition, TopicId::ZERO),
     };
-    MetadataResponseTopic {
-        error_code,
-        name: Some(name.clone()),
-        topic_id,
-        ..MetadataResponseTopic::default()
-    }
+    MetadataResponseTopic::untold(Some(name.clone()), topic_id, error_code)
 }
 
 /// Creates the topics that a Metadata request asks for and the configuration permits; returns those that could not be.

@@ -6,12 +6,17 @@
 //! v11 no cluster operations (KIP-700: DescribeCluster) · v12 ask by topic id.
 //! Version 0 asks for all topics by an empty list, later ones by null; empty then means none.
 
+use std::collections::BTreeSet;
+
 use bytestring::ByteString;
 
 use crate::error_code::ErrorCode;
-use crate::identifiers::{BrokerId, PartitionIndex, TopicId};
+use crate::identifiers::{BrokerId, PartitionIndex, TopicId, TopicName};
 use crate::message::AUTHORIZED_OPERATIONS_NOT_ASKED;
 use crate::offset::LeaderEpoch;
+
+/// The first version in which an answer may leave out the name; a question may from version 10 on.
+const VERSION_WITHOUT_NAME: i16 = 12;
 
 exchange!(Metadata: MetadataRequest => MetadataResponse);
 
@@ -106,5 +111,128 @@ message! {
         isr_nodes: Vec<BrokerId>,
         /// Brokers whose replica is offline.
         offline_replicas: Vec<BrokerId> [5.. ; ignorable],
+    }
+}
+
+impl MetadataRequest {
+    /// Tells whether all topics are asked for.
+    #[must_use]
+    pub fn asks_for_all(&self, version: i16) -> bool {
+        match &self.topics {
+            None => true,
+            Some(topics) => version == 0 && topics.is_empty(),
+        }
+    }
+
+    /// Returns the topics that are named, each once: a short name repeated could stand for a topic of many partitions.
+    pub fn distinct_topics(&self) -> impl Iterator<Item = &MetadataRequestTopic> {
+        let mut seen = BTreeSet::new();
+        let key = |topic: &'_ MetadataRequestTopic| match &topic.name {
+            // Beside a name the id says nothing.
+            Some(name) => (Some(name.clone()), TopicId::ZERO),
+            None => (None, topic.topic_id),
+        };
+        let named = self.topics.iter().flatten();
+        named.filter(move |topic| seen.insert(key(topic)))
+    }
+}
+
+impl MetadataRequestTopic {
+    /// Returns what is answered if there is no such topic.
+    #[must_use]
+    pub fn not_found(&self, version: i16) -> MetadataResponseTopic {
+        let Some(name) = &self.name else {
+            let name = (version < VERSION_WITHOUT_NAME).then(ByteString::new);
+            return MetadataResponseTopic::untold(name, self.topic_id, ErrorCode::UnknownTopicId);
+        };
+        let code = match TopicName::new(name) {
+            Ok(_) => ErrorCode::UnknownTopicOrPartition,
+            Err(_) => ErrorCode::InvalidTopicException,
+        };
+        MetadataResponseTopic::untold(Some(name.clone()), TopicId::ZERO, code)
+    }
+}
+
+impl MetadataResponseTopic {
+    /// Returns a topic that exists.
+    #[must_use]
+    pub fn found(
+        name: &TopicName,
+        topic_id: TopicId,
+        partitions: Vec<MetadataResponsePartition>,
+    ) -> Self {
+        Self {
+            name: Some(ByteString::from(name.as_str())),
+            topic_id,
+            partitions,
+            ..Self::default()
+        }
+    }
+
+    /// Returns a topic whose partitions are not told, and why.
+    #[must_use]
+    pub fn untold(name: Option<ByteString>, topic_id: TopicId, error_code: ErrorCode) -> Self {
+        Self {
+            error_code,
+            name,
+            topic_id,
+            ..Self::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn topic(name: Option<&str>, id: u8) -> MetadataRequestTopic {
+        MetadataRequestTopic {
+            topic_id: TopicId([id; 16]),
+            name: name.map(ByteString::from),
+        }
+    }
+
+    #[test]
+    fn all_topics_are_asked_for_by_null_and_in_version_0_by_none() {
+        let asking_for = |topics| MetadataRequest {
+            topics,
+            ..MetadataRequest::default()
+        };
+        assert!(asking_for(None).asks_for_all(1));
+        assert!(asking_for(Some(Vec::new())).asks_for_all(0));
+        assert!(!asking_for(Some(Vec::new())).asks_for_all(1));
+        assert!(!asking_for(Some(vec![topic(Some("a"), 0)])).asks_for_all(0));
+    }
+
+    #[test]
+    fn a_topic_is_told_once_however_it_is_repeated() {
+        let (a, b, c) = (topic(Some("a"), 0), topic(Some("b"), 0), topic(None, 1));
+        let request = MetadataRequest {
+            topics: Some(vec![
+                b.clone(),
+                a.clone(),
+                topic(Some("a"), 7),
+                c.clone(),
+                b.clone(),
+                c.clone(),
+            ]),
+            ..MetadataRequest::default()
+        };
+        let distinct: Vec<_> = request.distinct_topics().collect();
+        assert_eq!(distinct, [&b, &a, &c]);
+    }
+
+    #[test]
+    fn a_topic_that_does_not_exist_has_a_name_where_the_version_needs_one() {
+        let by_name = topic(Some("a"), 7).not_found(12);
+        assert_eq!(by_name.error_code, ErrorCode::UnknownTopicOrPartition);
+        assert_eq!(by_name.topic_id, TopicId::ZERO);
+        let impossible = topic(Some("a/b"), 0).not_found(12);
+        assert_eq!(impossible.error_code, ErrorCode::InvalidTopicException);
+        for (version, name) in [(11, Some(ByteString::new())), (12, None)] {
+            let by_id = topic(None, 7).not_found(version);
+            assert_eq!(by_id.error_code, ErrorCode::UnknownTopicId);
+            assert_eq!((by_id.name, by_id.topic_id.0), (name, [7; 16]));
+        }
     }
 }

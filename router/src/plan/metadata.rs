@@ -7,7 +7,6 @@
 
 use std::collections::BTreeMap;
 
-use ahash::AHashSet;
 use bytestring::ByteString;
 use keylane_protocol::cluster::{ClusterImage, PartitionImage, TopicImage};
 use keylane_protocol::error_code::ErrorCode;
@@ -80,7 +79,7 @@ impl ForController for MetadataRequest {
     fn unanswered(&self, _: Unanswered) -> MetadataResponse {
         let topics = self.topics.iter().flatten();
         let topic = |topic: &MetadataRequestTopic| {
-            not_told(
+            MetadataResponseTopic::untold(
                 topic.name.clone(),
                 topic.topic_id,
                 ErrorCode::LeaderNotAvailable,
@@ -145,21 +144,14 @@ pub fn answer(
     advertised: &Advertised,
     image: &ClusterImage,
 ) -> MetadataResponse {
-    let all_asked = match &request.topics {
-        None => true,
-        Some(topics) => version == 0 && topics.is_empty(),
-    };
     let leader = advertised.leader().id;
-    let topics: Vec<MetadataResponseTopic> = if all_asked {
+    let topics: Vec<MetadataResponseTopic> = if request.asks_for_all(version) {
         let whole = image.topics().filter(|topic| !topic.partitions.is_empty());
         whole.map(|topic| found(topic, leader, image)).collect()
     } else {
-        // Each once: a short name repeated could stand for a topic of many partitions.
-        let mut seen = AHashSet::new();
-        let asked = request.topics.iter().flatten();
+        let asked = request.distinct_topics();
         asked
-            .filter(|topic| seen.insert((topic.name.as_deref(), topic.topic_id)))
-            .map(|topic| one(topic, leader, image))
+            .map(|topic| one(topic, version, leader, image))
             .collect()
     };
     MetadataResponse {
@@ -190,54 +182,24 @@ fn find<'a>(asked: &MetadataRequestTopic, image: &'a ClusterImage) -> Option<&'a
 
 fn one(
     asked: &MetadataRequestTopic,
+    version: i16,
     leader: BrokerId,
     image: &ClusterImage,
 ) -> MetadataResponseTopic {
     match find(asked, image) {
         Some(topic) if topic.partitions.is_empty() => {
             let name = Some(ByteString::from(topic.name.as_str()));
-            not_told(name, topic.id, ErrorCode::LeaderNotAvailable)
+            MetadataResponseTopic::untold(name, topic.id, ErrorCode::LeaderNotAvailable)
         }
         Some(topic) => found(topic, leader, image),
-        None => match &asked.name {
-            Some(name) => not_told(Some(name.clone()), TopicId::ZERO, missing_name(name)),
-            None => not_told(None, asked.topic_id, ErrorCode::UnknownTopicId),
-        },
-    }
-}
-
-fn missing_name(name: &str) -> ErrorCode {
-    match TopicName::new(name) {
-        Ok(_) => ErrorCode::UnknownTopicOrPartition,
-        Err(_) => ErrorCode::InvalidTopicException,
-    }
-}
-
-fn not_told(
-    name: Option<ByteString>,
-    topic_id: TopicId,
-    error_code: ErrorCode,
-) -> MetadataResponseTopic {
-    MetadataResponseTopic {
-        error_code,
-        name,
-        topic_id,
-        ..MetadataResponseTopic::default()
+        None => asked.not_found(version),
     }
 }
 
 fn found(topic: &TopicImage, leader: BrokerId, image: &ClusterImage) -> MetadataResponseTopic {
     let partitions = topic.partitions();
-    MetadataResponseTopic {
-        error_code: ErrorCode::None,
-        name: Some(ByteString::from(topic.name.as_str())),
-        topic_id: topic.id,
-        is_internal: false,
-        partitions: partitions
-            .map(|(index, partition)| told(index, partition, leader, image))
-            .collect(),
-        ..MetadataResponseTopic::default()
-    }
+    let partitions = partitions.map(|(index, partition)| told(index, partition, leader, image));
+    MetadataResponseTopic::found(&topic.name, topic.id, partitions.collect())
 }
 
 fn told(

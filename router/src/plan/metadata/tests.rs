@@ -134,6 +134,16 @@ fn all_topics_are_asked_for_by_null_and_in_version_0_by_an_empty_list() {
 }
 
 #[test]
+fn an_id_of_no_topic_is_answered_in_every_version_that_can_ask_for_it() {
+    for version in 10..=12 {
+        let answer = ask(Some(vec![by_id(TopicId([9; 16]))]), version);
+        assert_eq!(answer.topics[0].error_code, ErrorCode::UnknownTopicId);
+        let frame = response_frame(&answer, version, 1);
+        assert!(frame.is_ok(), "version {version}: {frame:?}");
+    }
+}
+
+#[test]
 fn what_does_not_exist_is_told_so_and_each_topic_once() {
     let unknown = TopicId([9; 16]);
     let asked = vec![
@@ -211,8 +221,8 @@ fn why_a_topic_could_not_be_created_is_told_at_its_place_and_nowhere_else() {
     let asked = to_create(&request, &cluster.image()).expect("three are missing");
     let response = MetadataResponse {
         topics: vec![
-            not_told(Some("made".into()), TopicId([5; 16]), ErrorCode::None),
-            not_told(
+            MetadataResponseTopic::untold(Some("made".into()), TopicId([5; 16]), ErrorCode::None),
+            MetadataResponseTopic::untold(
                 Some("full".into()),
                 TopicId::ZERO,
                 ErrorCode::PolicyViolation,
@@ -240,7 +250,7 @@ fn a_cluster_that_creates_nothing_is_told_apart_from_one_that_does_not_answer() 
     let asked = to_create(&wanted(&["a", "b"], true), &three().image()).expect("missing");
     let unknown = |name: &str| {
         let code = ErrorCode::UnknownTopicOrPartition;
-        not_told(Some(name.into()), TopicId::ZERO, code)
+        MetadataResponseTopic::untold(Some(name.into()), TopicId::ZERO, code)
     };
     let refused = MetadataResponse {
         topics: vec![unknown("a"), unknown("b")],
