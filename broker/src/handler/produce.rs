@@ -5,9 +5,8 @@
 
 mod check;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use ahash::AHashSet;
 use bytestring::ByteString;
 use keylane_protocol::error_code::ErrorCode;
 use keylane_protocol::identifiers::PartitionIndex;
@@ -53,7 +52,7 @@ pub(crate) async fn begin(
 ) -> ProduceUnderway {
     let acks = request.acks;
     let refusal = refuse_whole(&request);
-    let mut routes = Routes::new(broker, named_twice(&request), version);
+    let mut routes = Routes::new(broker, request.named_twice(), version);
     let mut responses = Vec::with_capacity(request.topic_data.len());
     for (topic_place, topic) in request.topic_data.into_iter().enumerate() {
         let known = routes.topic(&topic.name);
@@ -91,25 +90,6 @@ pub(crate) async fn begin(
     }
 }
 
-/// Returns the partitions that a request names more than once: none of their batches is taken.
-fn named_twice(request: &ProduceRequest) -> AHashSet<(ByteString, PartitionIndex)> {
-    let mut once = AHashSet::new();
-    let mut twice = AHashSet::new();
-    if let [topic] = request.topic_data.as_slice()
-        && topic.partition_data.len() <= 1
-    {
-        return twice;
-    }
-    for topic in &request.topic_data {
-        for data in &topic.partition_data {
-            if !once.insert((&topic.name, data.index)) {
-                twice.insert((topic.name.clone(), data.index));
-            }
-        }
-    }
-    twice
-}
-
 fn refuse_whole(request: &ProduceRequest) -> Option<Fault> {
     if !matches!(request.acks, -1..=1) {
         let text = format!("acks is -1, 0 or 1, not {}", request.acks);
@@ -128,7 +108,7 @@ fn refuse_whole(request: &ProduceRequest) -> Option<Fault> {
 struct Routes<'a> {
     broker: &'a BrokerState,
     topics: arc_swap::Guard<std::sync::Arc<crate::topics::TopicsImage>>,
-    named_twice: AHashSet<(ByteString, PartitionIndex)>,
+    named_twice: BTreeSet<(ByteString, PartitionIndex)>,
     version: i16,
     by_shard: BTreeMap<usize, (Vec<Place>, Vec<ShardPart>)>,
 }
@@ -136,7 +116,7 @@ struct Routes<'a> {
 impl<'a> Routes<'a> {
     fn new(
         broker: &'a BrokerState,
-        named_twice: AHashSet<(ByteString, PartitionIndex)>,
+        named_twice: BTreeSet<(ByteString, PartitionIndex)>,
         version: i16,
     ) -> Self {
         Self {

@@ -6,6 +6,8 @@
 //! schema: `current_leader` and `node_endpoints` are ignorable, since they are hints; `TopicProduceData` and
 //! `PartitionProduceData` are called like their fellows in Fetch.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use bytestring::ByteString;
 
@@ -105,6 +107,28 @@ message! {
         batch_index: i32,
         /// What is wrong with it, for people.
         batch_index_error_message: Option<ByteString>,
+    }
+}
+
+impl ProduceRequest {
+    /// Returns the partitions that are named more than once: which of their batches comes first is not said.
+    #[must_use]
+    pub fn named_twice(&self) -> BTreeSet<(ByteString, PartitionIndex)> {
+        if let [topic] = self.topic_data.as_slice()
+            && topic.partition_data.len() <= 1
+        {
+            return BTreeSet::new();
+        }
+        let topics = self.topic_data.iter();
+        let mut named: Vec<(&ByteString, PartitionIndex)> = topics
+            .flat_map(|topic| {
+                let partitions = topic.partition_data.iter();
+                partitions.map(|data| (&topic.name, data.index))
+            })
+            .collect();
+        named.sort_unstable();
+        let pairs = named.windows(2).filter(|pair| pair[0] == pair[1]);
+        pairs.map(|pair| (pair[0].0.clone(), pair[0].1)).collect()
     }
 }
 

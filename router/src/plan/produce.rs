@@ -4,7 +4,6 @@
 //! does not exist as far as this router knows, is held; for how long is decided in [`crate::holding`]. Batches are
 //! checked by the leader, except for what only this side knows: the request's version.
 
-use ahash::AHashSet;
 use bytes::Bytes;
 use bytestring::ByteString;
 use keylane_protocol::cluster::TopicImage;
@@ -129,7 +128,7 @@ impl Refusal {
 pub fn plan(request: ProduceRequest, version: i16, routing: &Routing) -> ProducePlan {
     let acks = request.acks;
     let refused_whole = refuse_whole(&request);
-    let named_twice = named_twice(&request);
+    let named_twice = request.named_twice();
     let mut plan = ProducePlan {
         sub_batches: Vec::new(),
         held: Vec::new(),
@@ -226,25 +225,6 @@ fn refuse_whole(request: &ProduceRequest) -> Option<Refusal> {
             "transactions do not exist here yet",
         )
     })
-}
-
-/// Returns the partitions that a request names more than once: none of their batches is taken.
-fn named_twice(request: &ProduceRequest) -> AHashSet<(ByteString, PartitionIndex)> {
-    let mut once = AHashSet::new();
-    let mut twice = AHashSet::new();
-    if let [topic] = request.topic_data.as_slice()
-        && topic.partition_data.len() <= 1
-    {
-        return twice;
-    }
-    for topic in &request.topic_data {
-        for data in &topic.partition_data {
-            if !once.insert((&topic.name, data.index)) {
-                twice.insert((topic.name.clone(), data.index));
-            }
-        }
-    }
-    twice
 }
 
 fn check(data: ProducePartition, version: i16) -> Result<(PartitionIndex, Bytes), Refusal> {
