@@ -4,11 +4,10 @@
 
 use bytestring::ByteString;
 use keylane_protocol::cluster::{BrokerImage, ClusterImage};
-use keylane_protocol::error_code::ErrorCode;
 use keylane_protocol::identifiers::BrokerId;
 use keylane_protocol::message::AUTHORIZED_OPERATIONS_NOT_ASKED;
 use keylane_protocol::message::describe_cluster::{
-    DescribeClusterBroker, DescribeClusterRequest, DescribeClusterResponse, ENDPOINT_TYPE_BROKERS,
+    DescribeClusterBroker, DescribeClusterRequest, DescribeClusterResponse,
 };
 
 /// Who answers, as this client sees it.
@@ -59,14 +58,8 @@ pub(crate) fn answer(
     identity: &Identity,
     image: &ClusterImage,
 ) -> DescribeClusterResponse {
-    if request.endpoint_type != ENDPOINT_TYPE_BROKERS {
-        return DescribeClusterResponse {
-            error_code: ErrorCode::MismatchedEndpointType,
-            error_message: Some(ByteString::from_static(
-                "this is a listener of brokers: ask for the endpoints of brokers (type 1)",
-            )),
-            ..DescribeClusterResponse::default()
-        };
+    if let Some(refusal) = request.refusal() {
+        return refusal;
     }
     let told = |node: &Node| request.include_fenced_brokers || !node.is_fenced;
     let nodes = nodes(image, identity).into_iter().filter(told);

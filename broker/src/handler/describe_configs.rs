@@ -2,7 +2,6 @@
 //!
 //! Every entry has a known source: the schema's default stops the Java client.
 
-use ahash::AHashSet;
 use bytestring::ByteString;
 use keylane_protocol::error_code::ErrorCode;
 use keylane_protocol::message::create_topics::CreatableTopicConfigs;
@@ -10,8 +9,8 @@ use keylane_protocol::message::describe_configs::{
     CONFIG_SOURCE_DEFAULT, CONFIG_SOURCE_STATIC_BROKER, CONFIG_SOURCE_TOPIC, CONFIG_TYPE_BOOLEAN,
     CONFIG_TYPE_INT, CONFIG_TYPE_LIST, CONFIG_TYPE_LONG, CONFIG_TYPE_STRING,
     DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResourceResult,
-    DescribeConfigsResponse, DescribeConfigsResult, DescribeConfigsSynonym, RESOURCE_TYPE_BROKER,
-    RESOURCE_TYPE_TOPIC,
+    DescribeConfigsResponse, DescribeConfigsResult, DescribeConfigsSynonym, NodeSetting,
+    RESOURCE_TYPE_BROKER, RESOURCE_TYPE_TOPIC,
 };
 
 use super::words;
@@ -25,12 +24,7 @@ pub(crate) fn answer(
     config: &BrokerConfig,
     image: &TopicsImage,
 ) -> DescribeConfigsResponse {
-    // Each once: a short name stands for all of its settings.
-    let mut seen = AHashSet::new();
-    let resources = request
-        .resources
-        .iter()
-        .filter(|resource| seen.insert((resource.resource_type, &*resource.resource_name)));
+    let resources = request.distinct_resources();
     let results = resources.map(|resource| {
         let outcome = match resource.resource_type {
             RESOURCE_TYPE_TOPIC => of_topic(&resource.resource_name, config, image),
@@ -59,21 +53,7 @@ fn result(
         Ok(configs) => (ErrorCode::None, None, configs),
         Err((code, text)) => (code, Some(words(text)), Vec::new()),
     };
-    if let Some(keys) = resource
-        .configuration_keys
-        .as_ref()
-        .filter(|keys| !keys.is_empty())
-    {
-        configs.retain(|config| keys.contains(&config.name));
-    }
-    for config in &mut configs {
-        if !request.include_synonyms {
-            config.synonyms = Vec::new();
-        }
-        if !request.include_documentation {
-            config.documentation = None;
-        }
-    }
+    request.keep_wanted(resource, &mut configs);
     DescribeConfigsResult {
         error_code,
         error_message,
@@ -168,94 +148,66 @@ fn of_broker(name: &str, config: &BrokerConfig) -> Outcome {
             format!("this is broker {id}; it knows nothing of the settings of broker {name:?}"),
         ));
     }
-    let standard = BrokerConfig::new("");
-    let rows: [(&'static str, i8, String, String, &'static str); 7] = [
+    let settings = broker_settings(config).into_iter();
+    let standard = broker_settings(&BrokerConfig::new(""));
+    let settings = settings.zip(standard).map(|(setting, standard)| {
+        let (key, config_type, value, documentation) = setting;
+        let setting = NodeSetting {
+            key,
+            config_type,
+            value,
+            standard: standard.2,
+            documentation,
+        };
+        setting.told()
+    });
+    Ok(settings.collect())
+}
+
+/// Returns what is told of a broker: keys, types, values, and what they mean.
+fn broker_settings(config: &BrokerConfig) -> [(&'static str, i8, String, &'static str); 7] {
+    [
         (
             "auto.create.topics.enable",
             CONFIG_TYPE_BOOLEAN,
             config.auto_create_topics.to_string(),
-            standard.auto_create_topics.to_string(),
             "Whether a topic is created when a client that permits it asks for it.",
         ),
         (
             "connections.max.idle.ms",
             CONFIG_TYPE_LONG,
             config.clients.idle_timeout.as_millis().to_string(),
-            standard.clients.idle_timeout.as_millis().to_string(),
             "A connection on which nothing happens for so long is closed.",
         ),
         (
             "fetch.max.bytes",
             CONFIG_TYPE_INT,
             config.limits.fetch_bytes_max.to_string(),
-            standard.limits.fetch_bytes_max.to_string(),
             "The most record bytes in one answer to Fetch.",
         ),
         (
             "max.connections",
             CONFIG_TYPE_INT,
             config.clients.connections_max.to_string(),
-            standard.clients.connections_max.to_string(),
             "The most connections at once.",
         ),
         (
             "node.id",
             CONFIG_TYPE_INT,
             config.id.to_string(),
-            standard.id.to_string(),
             "The broker's id.",
         ),
         (
             "num.partitions",
             CONFIG_TYPE_INT,
             config.default_partitions.to_string(),
-            standard.default_partitions.to_string(),
             "The partitions of a topic created without a number.",
         ),
         (
             "socket.request.max.bytes",
             CONFIG_TYPE_INT,
             config.clients.request_bytes_max.to_string(),
-            standard.clients.request_bytes_max.to_string(),
             "The largest request.",
         ),
-    ];
-    Ok(rows.map(broker_entry).into())
-}
-
-fn broker_entry(
-    (key, config_type, value, standard, documentation): (
-        &'static str,
-        i8,
-        String,
-        String,
-        &'static str,
-    ),
-) -> DescribeConfigsResourceResult {
-    let name = ByteString::from_static(key);
-    let is_standard = value == standard;
-    let synonym = |value: String, source| DescribeConfigsSynonym {
-        name: name.clone(),
-        value: Some(value.into()),
-        source,
-    };
-    let mut synonyms = Vec::new();
-    if !is_standard {
-        synonyms.push(synonym(value.clone(), CONFIG_SOURCE_STATIC_BROKER));
-    }
-    synonyms.push(synonym(standard, CONFIG_SOURCE_DEFAULT));
-    DescribeConfigsResourceResult {
-        name,
-        value: Some(value.into()),
-        read_only: true,
-        config_source: if is_standard {
-            CONFIG_SOURCE_DEFAULT
-        } else {
-            CONFIG_SOURCE_STATIC_BROKER
-        },
-        is_sensitive: false,
-        synonyms,
-        config_type,
-        documentation: Some(ByteString::from_static(documentation)),
-    }
+    ]
 }

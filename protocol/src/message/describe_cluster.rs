@@ -66,3 +66,16 @@ message! {
         is_fenced: bool [2..],
     }
 }
+
+impl DescribeClusterRequest {
+    /// Returns the answer of a listener that has no such endpoints; `None` if it has them: it is one of brokers.
+    #[must_use]
+    pub fn refusal(&self) -> Option<DescribeClusterResponse> {
+        let text = "this is a listener of brokers: ask for the endpoints of brokers (type 1)";
+        (self.endpoint_type != ENDPOINT_TYPE_BROKERS).then(|| DescribeClusterResponse {
+            error_code: ErrorCode::MismatchedEndpointType,
+            error_message: Some(ByteString::from_static(text)),
+            ..DescribeClusterResponse::default()
+        })
+    }
+}

@@ -3,6 +3,8 @@
 //! v1 sources and synonyms (KIP-226) · v2 throttles after answering · v3 types and documentation (KIP-569) · v4 flexible.
 //! Every entry of an answer needs a known source: the default -1 makes the Java client fail.
 
+use std::collections::BTreeSet;
+
 use bytestring::ByteString;
 
 use crate::error_code::ErrorCode;
@@ -121,5 +123,79 @@ message! {
         value: Option<ByteString> = Some(ByteString::new()),
         /// One of `CONFIG_SOURCE_…`.
         source: i8,
+    }
+}
+
+/// A setting of a node, as it is and as it would be without configuration; no client can change it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeSetting {
+    /// Its key.
+    pub key: &'static str,
+    /// One of `CONFIG_TYPE_…`.
+    pub config_type: i8,
+    /// Its value.
+    pub value: String,
+    /// The value if nobody sets it.
+    pub standard: String,
+    /// What it means.
+    pub documentation: &'static str,
+}
+
+impl NodeSetting {
+    /// Returns all that can be told of it.
+    #[must_use]
+    pub fn told(&self) -> DescribeConfigsResourceResult {
+        let name = ByteString::from_static(self.key);
+        let synonym = |value: &String, source| DescribeConfigsSynonym {
+            name: name.clone(),
+            value: Some(value.clone().into()),
+            source,
+        };
+        let mut synonyms = vec![synonym(&self.standard, CONFIG_SOURCE_DEFAULT)];
+        if self.value != self.standard {
+            synonyms.insert(0, synonym(&self.value, CONFIG_SOURCE_STATIC_BROKER));
+        }
+        DescribeConfigsResourceResult {
+            value: Some(self.value.clone().into()),
+            read_only: true,
+            config_source: synonyms[0].source,
+            is_sensitive: false,
+            config_type: self.config_type,
+            documentation: Some(ByteString::from_static(self.documentation)),
+            synonyms,
+            name,
+        }
+    }
+}
+
+impl DescribeConfigsRequest {
+    /// Returns the resources, each once: a short name stands for all of its settings.
+    pub fn distinct_resources(&self) -> impl Iterator<Item = &DescribeConfigsResource> {
+        let mut seen = BTreeSet::new();
+        let resources = self.resources.iter();
+        resources.filter(move |resource| {
+            let key = (resource.resource_type, &*resource.resource_name);
+            seen.insert(key)
+        })
+    }
+
+    /// Leaves what is asked for of the settings of one of the resources.
+    pub fn keep_wanted(
+        &self,
+        resource: &DescribeConfigsResource,
+        configs: &mut Vec<DescribeConfigsResourceResult>,
+    ) {
+        let keys = resource.configuration_keys.as_ref();
+        if let Some(keys) = keys.filter(|keys| !keys.is_empty()) {
+            configs.retain(|config| keys.contains(&config.name));
+        }
+        for config in configs {
+            if !self.include_synonyms {
+                config.synonyms = Vec::new();
+            }
+            if !self.include_documentation {
+                config.documentation = None;
+            }
+        }
     }
 }

@@ -2,11 +2,9 @@
 //!
 //! Authorized operations are never told, as if not asked for: there is no authorizer.
 
-use bytestring::ByteString;
 use keylane_protocol::cluster::ClusterImage;
-use keylane_protocol::error_code::ErrorCode;
 use keylane_protocol::message::describe_cluster::{
-    DescribeClusterBroker, DescribeClusterRequest, DescribeClusterResponse, ENDPOINT_TYPE_BROKERS,
+    DescribeClusterBroker, DescribeClusterRequest, DescribeClusterResponse,
 };
 
 use crate::advertise::{Advertised, Node};
@@ -18,14 +16,8 @@ pub fn answer(
     advertised: &Advertised,
     image: &ClusterImage,
 ) -> DescribeClusterResponse {
-    if request.endpoint_type != ENDPOINT_TYPE_BROKERS {
-        return DescribeClusterResponse {
-            error_code: ErrorCode::MismatchedEndpointType,
-            error_message: Some(ByteString::from_static(
-                "this is a listener of brokers: ask for the endpoints of brokers (type 1)",
-            )),
-            ..DescribeClusterResponse::default()
-        };
+    if let Some(refusal) = request.refusal() {
+        return refusal;
     }
     let cluster_id = image.cluster_id().map(|id| id.to_string());
     DescribeClusterResponse {
@@ -48,6 +40,7 @@ fn described(node: &Node) -> DescribeClusterBroker {
 
 #[cfg(test)]
 mod tests {
+    use keylane_protocol::error_code::ErrorCode;
     use keylane_protocol::message::AUTHORIZED_OPERATIONS_NOT_ASKED;
     use keylane_protocol::message::describe_cluster::ENDPOINT_TYPE_CONTROLLERS;
 

@@ -2,14 +2,11 @@
 //!
 //! Java's client asks the node whose settings it wants, so a router is asked for its own id.
 
-use ahash::AHashSet;
-use bytestring::ByteString;
 use keylane_protocol::error_code::ErrorCode;
 use keylane_protocol::identifiers::BrokerId;
 use keylane_protocol::message::describe_configs::{
-    CONFIG_SOURCE_DEFAULT, CONFIG_SOURCE_STATIC_BROKER, DescribeConfigsRequest,
-    DescribeConfigsResource, DescribeConfigsResourceResult, DescribeConfigsSynonym,
-    RESOURCE_TYPE_BROKER, RESOURCE_TYPE_TOPIC,
+    DescribeConfigsRequest, DescribeConfigsResource, NodeSetting, RESOURCE_TYPE_BROKER,
+    RESOURCE_TYPE_TOPIC,
 };
 
 use crate::merge::describe_configs::DescribeConfigsMerge;
@@ -38,28 +35,13 @@ pub struct DescribeConfigsPart {
     pub places: Vec<usize>,
 }
 
-/// A setting of this router, as it is and as it would be without configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RouterSetting {
-    /// Its key.
-    pub key: &'static str,
-    /// One of `CONFIG_TYPE_…`.
-    pub config_type: i8,
-    /// Its value.
-    pub value: String,
-    /// The value if nobody sets it.
-    pub standard: String,
-    /// What it means.
-    pub documentation: &'static str,
-}
-
 /// This router as DescribeConfigs shows it.
 #[derive(Clone, Copy, Debug)]
 pub struct OwnSettings<'a> {
     /// The id under which clients know it.
     pub id: BrokerId,
     /// Its settings.
-    pub settings: &'a [RouterSetting],
+    pub settings: &'a [NodeSetting],
 }
 
 /// What a DescribeConfigs becomes.
@@ -78,14 +60,7 @@ pub fn plan(
     own: OwnSettings<'_>,
     routing: &Routing,
 ) -> DescribeConfigsPlan {
-    // Each once: a short name stands for all of its settings.
-    let mut seen = AHashSet::new();
-    let resources: Vec<DescribeConfigsResource> = request
-        .resources
-        .iter()
-        .filter(|resource| seen.insert((resource.resource_type, &*resource.resource_name)))
-        .cloned()
-        .collect();
+    let resources: Vec<DescribeConfigsResource> = request.distinct_resources().cloned().collect();
     let mut merge = DescribeConfigsMerge::new(&resources);
     let mut parts: Vec<DescribeConfigsPart> = Vec::new();
     for (place, resource) in resources.into_iter().enumerate() {
@@ -98,10 +73,9 @@ pub fn plan(
         match destination(&resource, own, routing) {
             Ok(Some(to)) => part_to(&mut parts, to, request).add(resource, place),
             Ok(None) => {
-                let entries = own.settings.iter();
-                let entries = entries.filter(|setting| is_wanted(&resource, setting.key));
-                let entries = entries.map(|setting| entry(setting, request));
-                merge.on_settings(place, entries.collect());
+                let mut settings = own.settings.iter().map(NodeSetting::told).collect();
+                request.keep_wanted(&resource, &mut settings);
+                merge.on_settings(place, settings);
             }
             Err((code, text)) => merge.on_refused(place, code, text.into()),
         }
@@ -171,47 +145,6 @@ impl DescribeConfigsPart {
     fn add(&mut self, resource: DescribeConfigsResource, place: usize) {
         self.request.resources.push(resource);
         self.places.push(place);
-    }
-}
-
-fn is_wanted(resource: &DescribeConfigsResource, key: &str) -> bool {
-    let keys = resource.configuration_keys.as_ref();
-    keys.is_none_or(|keys| keys.is_empty() || keys.iter().any(|wanted| wanted == key))
-}
-
-fn entry(
-    setting: &RouterSetting,
-    request: &DescribeConfigsRequest,
-) -> DescribeConfigsResourceResult {
-    let name = ByteString::from_static(setting.key);
-    let is_standard = setting.value == setting.standard;
-    let synonym = |value: &String, source| DescribeConfigsSynonym {
-        name: name.clone(),
-        value: Some(value.clone().into()),
-        source,
-    };
-    let mut synonyms = Vec::new();
-    if request.include_synonyms {
-        if !is_standard {
-            synonyms.push(synonym(&setting.value, CONFIG_SOURCE_STATIC_BROKER));
-        }
-        synonyms.push(synonym(&setting.standard, CONFIG_SOURCE_DEFAULT));
-    }
-    DescribeConfigsResourceResult {
-        name,
-        value: Some(setting.value.clone().into()),
-        read_only: true,
-        config_source: if is_standard {
-            CONFIG_SOURCE_DEFAULT
-        } else {
-            CONFIG_SOURCE_STATIC_BROKER
-        },
-        is_sensitive: false,
-        synonyms,
-        config_type: setting.config_type,
-        documentation: request
-            .include_documentation
-            .then_some(ByteString::from_static(setting.documentation)),
     }
 }
 

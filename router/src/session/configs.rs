@@ -6,7 +6,9 @@ use std::time::Instant;
 use keylane_protocol::api::ApiKey;
 use keylane_protocol::identifiers::BrokerId;
 use keylane_protocol::link::lane::{Answer, Request};
-use keylane_protocol::message::describe_configs::{CONFIG_TYPE_LONG, DescribeConfigsRequest};
+use keylane_protocol::message::describe_configs::{
+    CONFIG_TYPE_LONG, DescribeConfigsRequest, NodeSetting,
+};
 
 use super::answered::{body_of, read_answer};
 use super::lanes::{Item, Offered, Said};
@@ -16,9 +18,7 @@ use crate::limits::{HOLD, TIME_OUT};
 use crate::mailbox::Asked;
 use crate::merge::describe_configs::DescribeConfigsMerge;
 use crate::plan::check_items;
-use crate::plan::describe_configs::{
-    DescribeConfigsPart, Destination, OwnSettings, RouterSetting, VERSION, plan,
-};
+use crate::plan::describe_configs::{DescribeConfigsPart, Destination, OwnSettings, VERSION, plan};
 use crate::producing::RequestId;
 use crate::routing::Routing;
 
@@ -136,8 +136,8 @@ impl Session {
         }
     }
 
-    fn own_settings(&self) -> Vec<RouterSetting> {
-        vec![RouterSetting {
+    fn own_settings(&self) -> Vec<NodeSetting> {
+        vec![NodeSetting {
             key: "router.hold.ms",
             config_type: CONFIG_TYPE_LONG,
             value: self.config().hold.as_millis().to_string(),

@@ -2,7 +2,8 @@
 
 use keylane_protocol::frame::response_frame;
 use keylane_protocol::message::describe_configs::{
-    CONFIG_TYPE_LONG, DescribeConfigsResponse, DescribeConfigsResult,
+    CONFIG_SOURCE_DEFAULT, CONFIG_SOURCE_STATIC_BROKER, CONFIG_TYPE_LONG, DescribeConfigsResponse,
+    DescribeConfigsResult,
 };
 
 use super::*;
@@ -10,8 +11,8 @@ use crate::testing::{Cluster, start};
 
 const OWN: BrokerId = BrokerId(1_000_007);
 
-fn settings() -> Vec<RouterSetting> {
-    let setting = |key, value: &str| RouterSetting {
+fn settings() -> Vec<NodeSetting> {
+    let setting = |key, value: &str| NodeSetting {
         key,
         config_type: CONFIG_TYPE_LONG,
         value: value.to_owned(),
