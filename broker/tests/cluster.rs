@@ -20,8 +20,7 @@ use keylane_protocol::message::init_producer_id::InitProducerIdRequest;
 use keylane_protocol::message::metadata::MetadataResponse;
 
 use kit::cluster::{
-    Cluster, TRIES_MAX, create, free_ports, leaders, metadata, partitions, refusal, start_all,
-    topic_names,
+    Cluster, TRIES_MAX, free_ports, leaders, metadata, partitions, refusal, start_all, topic_names,
 };
 use kit::{Client, batch, values};
 
@@ -30,9 +29,12 @@ fn one_voter_and_two_others_are_one_cluster() {
     let cluster = Cluster::start(1, 3);
     cluster.until_all_take_part(3);
     // A broker that does not vote, let alone lead the controllers.
-    assert_eq!(create(&mut cluster.connect(2), "t", 6), ErrorCode::None);
     assert_eq!(
-        create(&mut cluster.connect(3), "t", 6),
+        cluster.connect(2).create_topic("t", 6).error_code,
+        ErrorCode::None
+    );
+    assert_eq!(
+        cluster.connect(3).create_topic("t", 6).error_code,
         ErrorCode::TopicAlreadyExists
     );
     let seen = [1, 2, 3].map(|id| {
@@ -80,7 +82,10 @@ fn one_voter_and_two_others_are_one_cluster() {
 fn a_broker_that_dies_is_fenced_and_leads_again_in_higher_epochs() {
     let mut cluster = Cluster::start(1, 2);
     cluster.until_all_take_part(2);
-    assert_eq!(create(&mut cluster.connect(1), "t", 2), ErrorCode::None);
+    assert_eq!(
+        cluster.connect(1).create_topic("t", 2).error_code,
+        ErrorCode::None
+    );
     let is_led = |metadata: &MetadataResponse| {
         partitions(metadata).len() == 2
             && partitions(metadata)
@@ -127,14 +132,14 @@ fn when_any_voter_dies_no_topic_is_lost_and_new_ones_are_created() {
         let survivor = victim % 3 + 1;
         let name = format!("before-{victim}");
         assert_eq!(
-            create(&mut cluster.connect(victim), &name, 1),
+            cluster.connect(victim).create_topic(&name, 1).error_code,
             ErrorCode::None
         );
         created.insert(name);
         cluster.crash(victim);
         let name = format!("without-{victim}");
         let mut client = cluster.connect(survivor);
-        let mut tries = (0..TRIES_MAX).map(|_| create(&mut client, &name, 1));
+        let mut tries = (0..TRIES_MAX).map(|_| client.create_topic(&name, 1).error_code);
         let is_there = |error| matches!(error, ErrorCode::None | ErrorCode::TopicAlreadyExists);
         assert!(tries.any(is_there), "{name} is never created");
         created.insert(name);
@@ -152,7 +157,10 @@ fn when_any_voter_dies_no_topic_is_lost_and_new_ones_are_created() {
 fn a_whole_cluster_that_was_stopped_comes_back() {
     let mut cluster = Cluster::start(3, 4);
     cluster.until_all_take_part(4);
-    assert_eq!(create(&mut cluster.connect(4), "t", 8), ErrorCode::None);
+    assert_eq!(
+        cluster.connect(4).create_topic("t", 8).error_code,
+        ErrorCode::None
+    );
     let before = metadata(&mut cluster.connect(4)).cluster_id;
     for broker in cluster.brokers.drain(..).flatten() {
         broker.stop().expect("a clean stop");
@@ -269,14 +277,11 @@ fn a_whole_cluster_that_was_killed_comes_back_with_all_that_it_knew_in_higher_ep
     cluster.until_all_take_part(3);
     let request = CreateTopicsRequest {
         topics: vec![CreatableTopic {
-            name: "t".into(),
-            num_partitions: 6,
-            replication_factor: -1,
             configs: vec![CreatableTopicConfig {
                 name: "segment.bytes".into(),
                 value: Some("3000000".into()),
             }],
-            ..CreatableTopic::default()
+            ..CreatableTopic::new("t", 6)
         }],
         timeout_ms: 30_000,
         ..CreateTopicsRequest::default()

@@ -11,7 +11,6 @@ use keylane_broker::disk::Disk;
 use keylane_broker::disk::simulated::{Fault, SimulatedDisk};
 use keylane_broker::{Broker, StopError};
 use keylane_protocol::error_code::ErrorCode;
-use keylane_protocol::message::create_topics::{CreatableTopic, CreateTopicsRequest};
 use keylane_protocol::offset::Offset;
 use kit::{Client, batch, config, values};
 
@@ -23,16 +22,8 @@ fn start(disk: &SimulatedDisk, change: impl FnOnce(&mut BrokerConfig)) -> Broker
 }
 
 fn create_topic(broker: &Broker, name: &str) -> ErrorCode {
-    let request = CreateTopicsRequest {
-        topics: vec![CreatableTopic {
-            name: name.into(),
-            num_partitions: 1,
-            replication_factor: 1,
-            ..CreatableTopic::default()
-        }],
-        ..CreateTopicsRequest::default()
-    };
-    Client::connect(broker.address()).ask(&request, 5).topics[0].error_code
+    let mut client = Client::connect(broker.address());
+    client.create_topic(name, 1).error_code
 }
 
 #[test]

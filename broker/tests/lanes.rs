@@ -16,7 +16,7 @@ use keylane_protocol::error_code::ErrorCode;
 use keylane_protocol::identifiers::{BrokerId, PartitionIndex, TopicId};
 use keylane_protocol::link::lane::Flow;
 use keylane_protocol::link::{Body, Frame, Lane};
-use keylane_protocol::message::create_topics::{CreatableTopic, CreateTopicsRequest};
+use keylane_protocol::message::create_topics::CreateTopicsRequest;
 use keylane_protocol::message::delete_topics::DeleteTopicsRequest;
 use keylane_protocol::message::describe_configs::{
     DescribeConfigsRequest, DescribeConfigsResource,
@@ -409,15 +409,7 @@ fn topics_are_created_and_deleted_over_a_lane_in_order() {
     let broker = TestBroker::start();
     let mut peer = Peer::connect(broker.internal_address());
     let lane = peer.open_lane();
-    let create = CreateTopicsRequest {
-        topics: vec![CreatableTopic {
-            name: "new".into(),
-            num_partitions: 3,
-            replication_factor: -1,
-            ..CreatableTopic::default()
-        }],
-        ..CreateTopicsRequest::default()
-    };
+    let create = CreateTopicsRequest::one("new", 3);
     let delete = DeleteTopicsRequest {
         topic_names: vec!["new".into()],
         ..DeleteTopicsRequest::default()

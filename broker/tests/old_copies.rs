@@ -10,7 +10,7 @@ use keylane_protocol::error_code::ErrorCode;
 use keylane_protocol::identifiers::BrokerId;
 use keylane_protocol::message::metadata::MetadataResponse;
 
-use kit::cluster::{Cluster, TRIES_MAX, TRY_PAUSE, copied, create, leaders, partitions, refusal};
+use kit::cluster::{Cluster, TRIES_MAX, TRY_PAUSE, copied, leaders, partitions, refusal};
 use kit::link::Peer;
 use kit::{batch, values};
 
@@ -33,7 +33,10 @@ struct GoneOn {
 fn gone_on() -> GoneOn {
     let mut cluster = Cluster::start(1, 2);
     cluster.until_all_take_part(2);
-    assert_eq!(create(&mut cluster.connect(1), "t", 2), ErrorCode::None);
+    assert_eq!(
+        cluster.connect(1).create_topic("t", 2).error_code,
+        ErrorCode::None
+    );
     cluster.until(2, "all are led", all_led);
     stop(&mut cluster, 2);
     let copy = copied(cluster.folders[1].path());
@@ -115,7 +118,10 @@ fn a_voter_whose_folder_has_gone_back_in_time_is_refused_at_every_try() {
     let copy = copied(cluster.folders[2].path());
     cluster.start_again(3);
     cluster.until_all_take_part(3);
-    assert_eq!(create(&mut cluster.connect(1), "t", 1), ErrorCode::None);
+    assert_eq!(
+        cluster.connect(1).create_topic("t", 1).error_code,
+        ErrorCode::None
+    );
     stop(&mut cluster, 3);
     for attempt in 1..=TRIES {
         let words = refusal(Broker::start(over(&cluster, 3, &copy)));
@@ -127,7 +133,7 @@ fn a_voter_whose_folder_has_gone_back_in_time_is_refused_at_every_try() {
     }
     // It has cost the others nothing.
     let mut client = cluster.connect(1);
-    let mut tries = (0..TRIES_MAX).map(|_| create(&mut client, "later", 1));
+    let mut tries = (0..TRIES_MAX).map(|_| client.create_topic("later", 1).error_code);
     let is_there = |error| matches!(error, ErrorCode::None | ErrorCode::TopicAlreadyExists);
     assert!(tries.any(is_there));
     // The folder itself is welcome, as often as it is started, and after a crash.

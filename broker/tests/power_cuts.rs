@@ -15,7 +15,6 @@ use keylane_broker::disk::Disk;
 use keylane_broker::disk::simulated::SimulatedDisk;
 use keylane_broker::{Broker, StartError};
 use keylane_protocol::error_code::ErrorCode;
-use keylane_protocol::message::create_topics::{CreatableTopic, CreateTopicsRequest};
 use keylane_protocol::message::delete_topics::{DeleteTopicState, DeleteTopicsRequest};
 use keylane_protocol::message::metadata::MetadataRequest;
 use kit::{Client, batch, config, values};
@@ -52,18 +51,9 @@ fn start(disk: &SimulatedDisk) -> Result<Broker, StartError> {
 }
 
 fn create(client: &mut Client, known: &Known, name: &str) {
-    let request = CreateTopicsRequest {
-        topics: vec![CreatableTopic {
-            name: name.into(),
-            num_partitions: 1,
-            replication_factor: -1,
-            ..CreatableTopic::default()
-        }],
-        ..CreateTopicsRequest::default()
-    };
     known.set(name, Topic::Unknown);
-    let answer = client.ask(&request, 7);
-    assert_eq!(answer.topics[0].error_code, ErrorCode::None);
+    let created = client.create_topic(name, 1);
+    assert_eq!(created.error_code, ErrorCode::None);
     known.set(name, Topic::Exists(Vec::new()));
 }
 

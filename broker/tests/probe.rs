@@ -11,7 +11,6 @@ use keylane_broker::disk::Disk;
 use keylane_broker::disk::simulated::{Fault, SimulatedDisk};
 use keylane_broker::topic_settings::Durability;
 use keylane_protocol::error_code::ErrorCode;
-use keylane_protocol::message::create_topics::{CreatableTopic, CreateTopicsRequest};
 use keylane_protocol::message::delete_topics::DeleteTopicsRequest;
 use kit::{Client, batch, config};
 
@@ -21,17 +20,8 @@ fn start(disk: &SimulatedDisk) -> Broker {
 }
 
 fn create_topic(broker: &Broker, name: &str, partitions: i32) {
-    let request = CreateTopicsRequest {
-        topics: vec![CreatableTopic {
-            name: name.into(),
-            num_partitions: partitions,
-            replication_factor: 1,
-            ..CreatableTopic::default()
-        }],
-        ..CreateTopicsRequest::default()
-    };
-    let answer = Client::connect(broker.address()).ask(&request, 5);
-    assert_eq!(answer.topics[0].error_code, ErrorCode::None);
+    let created = Client::connect(broker.address()).create_topic(name, partitions);
+    assert_eq!(created.error_code, ErrorCode::None);
 }
 
 #[test]

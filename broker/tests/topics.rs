@@ -418,15 +418,7 @@ fn topics_that_cannot_be_are_refused_in_words() {
 fn a_pipelined_request_sees_the_topic_created_before_it() {
     let broker = TestBroker::start();
     let mut client = broker.connect();
-    let create = CreateTopicsRequest {
-        topics: vec![CreatableTopic {
-            name: "t".into(),
-            num_partitions: 1,
-            replication_factor: 1,
-            ..CreatableTopic::default()
-        }],
-        ..CreateTopicsRequest::default()
-    };
+    let create = CreateTopicsRequest::one("t", 1);
     let created = client.send(&create, 5);
     let produced = client.send(&produce_request("t", 0, batch(&["a"]), 1), 9);
     client.receive::<CreateTopicsRequest>(5, created);

@@ -7,7 +7,7 @@ use keylane_protocol::identifiers::{BrokerId, PartitionIndex};
 use keylane_protocol::message::create_partitions::{
     CreatePartitionsRequest, CreatePartitionsTopic,
 };
-use keylane_protocol::message::create_topics::{CreatableTopic, CreateTopicsRequest};
+use keylane_protocol::message::create_topics::CreateTopicsRequest;
 use keylane_protocol::message::describe_configs::{
     DescribeConfigsRequest, DescribeConfigsResource, RESOURCE_TYPE_BROKER, RESOURCE_TYPE_TOPIC,
 };
@@ -24,15 +24,7 @@ use keylane_protocol::message::metadata::{
 use kit::{Connection, TestBroker, router};
 
 fn create(connection: &mut Connection, name: &str, partitions: i32) {
-    let request = CreateTopicsRequest {
-        topics: vec![CreatableTopic {
-            name: name.into(),
-            num_partitions: partitions,
-            replication_factor: -1,
-            ..CreatableTopic::default()
-        }],
-        ..CreateTopicsRequest::default()
-    };
+    let request = CreateTopicsRequest::one(name, partitions);
     let created = connection.ask(&request, 7);
     assert_eq!(created.topics[0].error_code, ErrorCode::None);
 }

@@ -5,25 +5,12 @@ mod kit;
 use keylane_protocol::cluster::Endpoint;
 use keylane_protocol::error_code::ErrorCode;
 use keylane_protocol::message::api_versions::ApiVersionsRequest;
-use keylane_protocol::message::create_topics::{CreatableTopic, CreateTopicsRequest};
+use keylane_protocol::message::create_topics::CreateTopicsRequest;
 use keylane_protocol::message::delete_topics::{DeleteTopicState, DeleteTopicsRequest};
 use keylane_protocol::message::describe_cluster::DescribeClusterRequest;
 use keylane_protocol::message::metadata::{MetadataRequest, MetadataRequestTopic};
 
 use kit::{Connection, TestBroker, router};
-
-fn create(name: &str, partitions: i32) -> CreateTopicsRequest {
-    CreateTopicsRequest {
-        topics: vec![CreatableTopic {
-            name: name.into(),
-            num_partitions: partitions,
-            replication_factor: -1,
-            ..CreatableTopic::default()
-        }],
-        timeout_ms: 10_000,
-        validate_only: false,
-    }
-}
 
 fn metadata_of(name: &str) -> MetadataRequest {
     MetadataRequest {
@@ -40,7 +27,7 @@ fn a_created_topic_is_known_when_its_creation_is_answered() {
     let broker = TestBroker::start();
     let router = router(&broker, |_| {});
     let mut connection = Connection::open(router.address());
-    let created = connection.ask(&create("orders", 3), 7);
+    let created = connection.ask(&CreateTopicsRequest::one("orders", 3), 7);
     assert_eq!(created.topics[0].error_code, ErrorCode::None);
     let metadata = connection.ask(&metadata_of("orders"), 12);
     assert_eq!(metadata.topics[0].partitions.len(), 3);
@@ -79,7 +66,7 @@ fn two_routers_tell_a_client_the_same() {
         .each_ref()
         .map(|router| Connection::open(router.address()));
     let [first, second] = &mut connections;
-    first.ask(&create("orders", 2), 7);
+    first.ask(&CreateTopicsRequest::one("orders", 2), 7);
     let all = MetadataRequest::default();
     let until = std::time::Duration::from_millis(50);
     for _ in 0..200 {

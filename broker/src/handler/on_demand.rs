@@ -22,15 +22,6 @@ use crate::server::BrokerState;
 /// The version in which topics are created.
 const CREATE_VERSION: i16 = 7;
 
-fn wanted(name: ByteString) -> CreatableTopic {
-    CreatableTopic {
-        name,
-        num_partitions: -1,
-        replication_factor: -1,
-        ..CreatableTopic::default()
-    }
-}
-
 /// Says which of the topics that a Metadata request names exist, as the controller, after those that did not were
 /// created, if that is permitted. Nothing else of them is told.
 pub(super) async fn create(
@@ -64,7 +55,13 @@ async fn create_if_missing(
     let (error_code, topic_id) = match present() {
         Some(id) => (ErrorCode::None, id),
         None if is_permitted => {
-            let created = create_one(controller, config, wanted(name.clone()), false).await;
+            let created = create_one(
+                controller,
+                config,
+                CreatableTopic::new(name.clone(), -1),
+                false,
+            )
+            .await;
             match created.error_code {
                 // Another client was faster.
                 ErrorCode::TopicAlreadyExists => {
@@ -94,7 +91,7 @@ pub(crate) async fn create_missing(
     }
     let names_wanted = names
         .iter()
-        .map(|name| wanted(ByteString::from(name.as_str())));
+        .map(|name| CreatableTopic::new(name.as_str(), -1));
     let create = CreateTopicsRequest {
         topics: names_wanted.collect(),
         ..CreateTopicsRequest::default()

@@ -8,9 +8,7 @@ use std::time::Duration;
 
 use keylane_broker::config::{BrokerConfig, VoterAddress};
 use keylane_broker::{Broker, StartError};
-use keylane_protocol::error_code::ErrorCode;
 use keylane_protocol::identifiers::BrokerId;
-use keylane_protocol::message::create_topics::{CreatableTopic, CreateTopicsRequest};
 use keylane_protocol::message::metadata::{
     MetadataRequest, MetadataResponse, MetadataResponsePartition,
 };
@@ -162,20 +160,6 @@ pub(crate) fn metadata(client: &mut Client) -> MetadataResponse {
         ..MetadataRequest::default()
     };
     client.ask(&all, 12)
-}
-
-pub(crate) fn create(client: &mut Client, name: &str, partitions: i32) -> ErrorCode {
-    let request = CreateTopicsRequest {
-        topics: vec![CreatableTopic {
-            name: name.into(),
-            num_partitions: partitions,
-            replication_factor: -1,
-            ..CreatableTopic::default()
-        }],
-        timeout_ms: 30_000,
-        ..CreateTopicsRequest::default()
-    };
-    client.ask(&request, 7).topics[0].error_code
 }
 
 pub(crate) fn topic_names(metadata: &MetadataResponse) -> BTreeSet<String> {

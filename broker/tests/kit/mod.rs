@@ -16,7 +16,7 @@ use keylane_protocol::error_code::ErrorCode;
 use keylane_protocol::frame::{decode_response, request_frame};
 use keylane_protocol::identifiers::{PartitionIndex, TopicId};
 use keylane_protocol::message::Request;
-use keylane_protocol::message::create_topics::{CreatableTopic, CreateTopicsRequest};
+use keylane_protocol::message::create_topics::{CreatableTopicResult, CreateTopicsRequest};
 use keylane_protocol::message::fetch::{
     FetchPartition, FetchRequest, FetchTopic, FetchablePartitionResponse,
 };
@@ -84,18 +84,9 @@ impl TestBroker {
 
     /// Creates a topic and returns its id.
     pub(crate) fn create_topic(&self, name: &str, partitions: i32) -> TopicId {
-        let request = CreateTopicsRequest {
-            topics: vec![CreatableTopic {
-                name: name.into(),
-                num_partitions: partitions,
-                replication_factor: -1,
-                ..CreatableTopic::default()
-            }],
-            ..CreateTopicsRequest::default()
-        };
-        let response = self.connect().ask(&request, 7);
-        assert_eq!(response.topics[0].error_code, ErrorCode::None);
-        response.topics[0].topic_id
+        let created = self.connect().create_topic(name, partitions);
+        assert_eq!(created.error_code, ErrorCode::None);
+        created.topic_id
     }
 }
 
@@ -113,6 +104,12 @@ impl Client {
             .expect("a timeout can be set");
         stream.set_nodelay(true).expect("a socket");
         Self { stream, next: 0 }
+    }
+
+    /// Creates a topic, or not, and returns what is told of it.
+    pub(crate) fn create_topic(&mut self, name: &str, partitions: i32) -> CreatableTopicResult {
+        let request = CreateTopicsRequest::one(name, partitions);
+        self.ask(&request, 7).topics.remove(0)
     }
 
     /// Sends a request and returns its correlation id.

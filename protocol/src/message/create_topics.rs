@@ -109,3 +109,27 @@ message! {
         is_sensitive: bool,
     }
 }
+
+impl CreatableTopic {
+    /// Returns a topic with so many partitions, -1 for the broker's default, and all else as the cluster has it.
+    #[must_use]
+    pub fn new(name: impl Into<ByteString>, partitions: i32) -> Self {
+        Self {
+            name: name.into(),
+            num_partitions: partitions,
+            replication_factor: -1,
+            ..Self::default()
+        }
+    }
+}
+
+impl CreateTopicsRequest {
+    /// Returns the request for one such topic (see [`CreatableTopic::new`]).
+    #[must_use]
+    pub fn one(name: impl Into<ByteString>, partitions: i32) -> Self {
+        Self {
+            topics: vec![CreatableTopic::new(name, partitions)],
+            ..Self::default()
+        }
+    }
+}
