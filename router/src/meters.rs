@@ -36,6 +36,8 @@ pub(crate) struct Meters {
     pub(crate) queued: Gauge,
     /// What waits for room in a link.
     pub(crate) stalled: Gauge,
+    /// Sessions of routed producers.
+    pub(crate) routed_sessions: Gauge,
     pub(crate) observed: ObservedMeters,
     /// By the number of the API.
     requests: Vec<Histogram>,
@@ -100,6 +102,7 @@ impl Meters {
             fetched: RecordMeters::new(&node, "fetch"),
             queued: queue("connection"),
             stalled: queue("link"),
+            routed_sessions: gauge!("keylane_routed_sessions", "node" => node.clone()),
             observed: ObservedMeters::new(&node),
             requests: requests.collect(),
             node,

@@ -276,6 +276,12 @@ impl Producing {
         self.requests.is_empty()
     }
 
+    /// Returns the sessions of routed producers.
+    #[must_use]
+    pub fn sessions(&self) -> &Sessions {
+        &self.sessions
+    }
+
     /// Returns when a request must have been answered, if it is under way.
     #[must_use]
     pub fn deadline(&self, id: RequestId) -> Option<Instant> {

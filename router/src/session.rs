@@ -131,6 +131,7 @@ struct Levels {
     connections: Share,
     queued: Share,
     stalled: Share,
+    routed_sessions: Share,
 }
 
 impl Levels {
@@ -140,6 +141,7 @@ impl Levels {
             connections: Share::of(&meters.connections),
             queued: Share::of(&meters.queued),
             stalled: Share::of(&meters.stalled),
+            routed_sessions: Share::of(&meters.routed_sessions),
         };
         levels.connections.set(1);
         levels

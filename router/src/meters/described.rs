@@ -52,6 +52,10 @@ const GAUGES: &[(&str, &str)] = &[
         "Since when no leading controller was heard of; the image may be that much older",
     ),
     (
+        "keylane_routed_sessions",
+        "Sessions of routed producers, those of all connections",
+    ),
+    (
         "keylane_uplink_up",
         "Links to a broker that are up, one for each runtime",
     ),

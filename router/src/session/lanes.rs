@@ -14,6 +14,7 @@ use keylane_protocol::link::{Correlation, Fate, Lane, NoRoom, NotQueued};
 
 use crate::link::{Asker, Uplink};
 use crate::mailbox::{Asked, Mailbox};
+use crate::plan::Place;
 use crate::producing::RequestId;
 use crate::runtime::Runtime;
 
@@ -193,10 +194,17 @@ impl Lanes {
             Asked::Append(of, _) | Asked::Part(of, _) => *of == id,
             Asked::Fetch(_) => false,
         };
+        let [first, last] = [0, usize::MAX].map(|place| Place {
+            topic: place,
+            partition: place,
+        });
+        let appends = Asked::Append(id, first)..=Asked::Append(id, last);
+        let parts = Asked::Part(id, 0)..=Asked::Part(id, u64::MAX);
+        let in_flight = [appends, parts].map(|range| self.in_flight.range(range));
+        let in_flight = in_flight.into_iter().flatten().map(|(asked, _)| *asked);
         let stalled = self.lanes.values().flat_map(|lane| &lane.stalled);
-        let asked = self.in_flight.keys().copied();
-        let asked = asked.chain(stalled.map(|item| item.asked));
-        let asked: Vec<Asked> = asked.filter(is_its).collect();
+        let stalled = stalled.map(|item| item.asked).filter(is_its);
+        let asked: Vec<Asked> = in_flight.chain(stalled).collect();
         let fates = asked.into_iter();
         fates
             .filter_map(|asked| Some((asked, self.cancel(asked)?)))

@@ -30,7 +30,9 @@ pub(super) struct Underway {
     version: i16,
     body: Bytes,
     attempts: usize,
-    /// Half of the time-out: then the client can still try again.
+    /// Whether no broker can be reached, and one is waited for.
+    is_held: bool,
+    /// Half of the time-out at most: then the client can still try again.
     pub(super) until: Instant,
 }
 
@@ -70,6 +72,7 @@ impl Session {
             version: form.version,
             body: body_of(request, form.version)?,
             attempts: 0,
+            is_held: false,
             until: now() + TIME_OUT / 2,
         }));
         self.ask_for_producer_id()
@@ -80,10 +83,16 @@ impl Session {
             && underway.attempts < ATTEMPTS_MAX
         {
             let attempt = u64::try_from(underway.attempts).unwrap_or(0);
-            underway.attempts += 1;
             let Some(broker) = self.runtime.any_broker(self.id.wrapping_add(attempt)) else {
-                break;
+                // As at the start of a router: a link may be up in a moment.
+                if !underway.is_held {
+                    underway.is_held = true;
+                    underway.until = underway.until.min(now() + self.runtime.shared.config.hold);
+                }
+                return Ok(());
             };
+            underway.attempts += 1;
+            underway.is_held = false;
             let request = Request {
                 api_key: underway.api.code(),
                 api_version: underway.version,
@@ -100,6 +109,14 @@ impl Session {
             }
         }
         self.give_up_producer_id()
+    }
+
+    /// Asks if none could be asked before.
+    pub(super) fn on_producer_id_routing(&mut self) -> Result<(), ConnectionError> {
+        match &self.current {
+            Current::ProducerId(underway) if underway.is_held => self.ask_for_producer_id(),
+            _ => Ok(()),
+        }
     }
 
     /// Takes a broker's answer, or asks another if there is none.

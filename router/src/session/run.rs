@@ -108,6 +108,8 @@ impl Session {
         self.advance(writer)?;
         self.levels.queued.set(self.queue.len());
         self.levels.stalled.set(self.lanes.stalled());
+        let sessions = self.producing.sessions().len();
+        self.levels.routed_sessions.set(sessions);
         Ok(())
     }
 
@@ -208,7 +210,8 @@ impl Session {
             }
             Current::Metadata(_) => self.on_metadata_known(),
             Current::Change(_) => self.on_change_known(),
-            Current::Nothing | Current::ProducerId(_) | Current::Configs(_) => Ok(()),
+            Current::ProducerId(_) => self.on_producer_id_routing(),
+            Current::Nothing | Current::Configs(_) => Ok(()),
         }
     }
 
