@@ -104,7 +104,7 @@ impl LoneLeader {
 }
 
 /// Returns every frame of two epochs and four numbers.
-fn frames() -> impl Iterator<Item = Frame> {
+pub(crate) fn frames() -> impl Iterator<Item = Frame> {
     let numbers = 0..BATCHES_MAX as Number;
     (0..2).flat_map(move |epoch| {
         let numbers = numbers.clone();

@@ -1,8 +1,8 @@
 //! A model of routed idempotence: one producer, two routers, two partitions, and whatever may go wrong between them.
 //!
 //! `rules.rs` is the specification, to be read beside `docs/routed-idempotence.md`; every state within a scope's bounds
-//! is reached and checked. It knows nothing of the real code, and the real code nothing of it. Scopes too large for each
-//! run are ignored here; the document tells how to run them.
+//! is reached and checked. It knows nothing of the real code, which `conformance.rs` alone compares with it. Scopes too
+//! large for each run are ignored here; the document tells how to run them.
 
 #![allow(
     clippy::print_stdout,
@@ -11,6 +11,7 @@
 
 mod answering;
 mod bugs;
+mod conformance;
 mod explore;
 mod frame;
 mod leader;
