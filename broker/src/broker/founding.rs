@@ -276,7 +276,8 @@ fn refused(reason: impl Into<String>) -> StartError {
 fn forgotten() -> StartError {
     refused(
         "the data folder belongs to a cluster, but what it held of the cluster's metadata (its folder \
-         'controller') is gone: restore it from a backup; nothing was changed",
+         'controller') is gone: a lone broker needs its data folder from a backup; where there are other voters, they \
+         go on without this one, which must not vote as if it had kept what it promised; nothing was changed",
     )
 }
 
