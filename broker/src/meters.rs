@@ -10,7 +10,7 @@ mod table;
 use std::time::Instant;
 
 use keylane_protocol::api::{APIS, ApiKey};
-use keylane_protocol::meters::Share;
+use keylane_protocol::meters::{Share, StateGauges};
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 pub(crate) use levels::LinkLevels;
@@ -86,18 +86,12 @@ pub(crate) struct LevelMeters {
 
 /// What is looked at only when it is asked for.
 pub(crate) struct ObservedMeters {
-    pub ready: Gauge,
     pub partitions: Gauge,
     pub queue_shard: Gauge,
     pub queue_writer: Gauge,
     pub queue_reader: Gauge,
-    pub requests_used: Gauge,
-    pub requests_max: Gauge,
-    pub answers_used: Gauge,
-    pub answers_max: Gauge,
     pub room_bytes: Gauge,
-    pub image_index: Gauge,
-    pub image_age: Gauge,
+    pub state: StateGauges,
     pub leads: Gauge,
     /// Sub-batches that a link dropped before they had a place.
     pub dropped: Counter,
@@ -236,22 +230,13 @@ impl ObservedMeters {
         let node = node.to_owned();
         let queue =
             |stage| gauge!("keylane_queue_length", "node" => node.clone(), "stage" => stage);
-        let used = |budget| gauge!("keylane_budget_used_bytes", "node" => node.clone(), "budget" => budget);
-        let max =
-            |budget| gauge!("keylane_budget_bytes", "node" => node.clone(), "budget" => budget);
         Self {
-            ready: gauge!("keylane_ready", "node" => node.clone()),
             partitions: gauge!("keylane_partitions", "node" => node.clone()),
             queue_shard: queue("shard"),
             queue_writer: queue("writer"),
             queue_reader: queue("reader"),
-            requests_used: used("requests"),
-            requests_max: max("requests"),
-            answers_used: used("answers"),
-            answers_max: max("answers"),
             room_bytes: gauge!("keylane_disk_room_bytes", "node" => node.clone()),
-            image_index: gauge!("keylane_image_index", "node" => node.clone()),
-            image_age: gauge!("keylane_image_age_seconds", "node" => node.clone()),
+            state: StateGauges::of(&node),
             leads: gauge!("keylane_controller_leads", "node" => node.clone()),
             dropped: counter!("keylane_link_dropped_total", "node" => node),
         }

@@ -17,7 +17,7 @@ use crate::partitions::PartitionMaker;
 use crate::server::BrokerState;
 use crate::threads::Ending;
 use crate::topic_settings::Durability;
-use keylane_protocol::meters::number;
+use keylane_protocol::meters::{NodeState, number};
 use keylane_protocol::transport::Pulse;
 
 /// Looks at a running broker from outside; clones look at the same one.
@@ -129,31 +129,25 @@ impl Probe {
             return;
         };
         let (looks, observed) = (&self.parts.looks, &state.meters.observed);
-        let flag = |is_so: bool| f64::from(u8::from(is_so));
-        observed.ready.set(flag(self.readiness().is_ok()));
         observed.partitions.set(number(looks.table.count()));
         let shards = state.shards.iter();
         let in_shards = shards.map(|shard| shard.max_capacity() - shard.capacity());
         observed.queue_shard.set(number(in_shards.sum()));
         observed.queue_writer.set(number((looks.writer_queue)()));
         observed.queue_reader.set(number(state.readers.waiting()));
-        let (used, max) = state.request_budget.usage();
-        observed.requests_used.set(number(used));
-        observed.requests_max.set(number(max));
-        let (used, max) = state.answers.usage();
-        observed.answers_used.set(number(used));
-        observed.answers_max.set(number(max));
+        observed.state.show(&NodeState {
+            is_ready: self.readiness().is_ok(),
+            request_bytes: state.request_budget.usage(),
+            answer_bytes: state.answers.usage(),
+            image_index: state.topics.load().index(),
+            silence: state.controllers.silence(),
+        });
         let room_bytes = usize::try_from(looks.space.room_bytes()).unwrap_or(usize::MAX);
         observed.room_bytes.set(number(room_bytes));
-        let index = usize::try_from(state.topics.load().index()).unwrap_or(usize::MAX);
-        observed.image_index.set(number(index));
-        let silence = state.controllers.silence();
-        observed
-            .image_age
-            .set(silence.map_or(f64::INFINITY, |time| time.as_secs_f64()));
         observed.dropped.absolute(self.dropped_sub_batches());
         let own = state.controllers.own();
-        observed.leads.set(flag(own.is_some_and(|own| own.leads())));
+        let leads = own.is_some_and(|own| own.leads());
+        observed.leads.set(f64::from(u8::from(leads)));
     }
 
     /// Returns what is counted of each partition that the broker has.

@@ -10,7 +10,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use keylane_protocol::api::{APIS, ApiKey};
 use keylane_protocol::identifiers::BrokerId;
-use keylane_protocol::meters::Share;
+use keylane_protocol::meters::{Share, StateGauges};
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 /// Where in a batch its length stands, and the length counts from behind it.
@@ -38,7 +38,8 @@ pub(crate) struct Meters {
     pub(crate) stalled: Gauge,
     /// Sessions of routed producers.
     pub(crate) routed_sessions: Gauge,
-    pub(crate) observed: ObservedMeters,
+    /// What is looked at only when it is asked for.
+    pub(crate) state: StateGauges,
     /// By the number of the API.
     requests: Vec<Histogram>,
 }
@@ -47,17 +48,6 @@ pub(crate) struct Meters {
 pub(crate) struct RecordMeters {
     bytes: Counter,
     records: Counter,
-}
-
-/// What is looked at only when it is asked for.
-pub(crate) struct ObservedMeters {
-    pub(crate) ready: Gauge,
-    pub(crate) requests_used: Gauge,
-    pub(crate) requests_max: Gauge,
-    pub(crate) answers_used: Gauge,
-    pub(crate) answers_max: Gauge,
-    pub(crate) image_index: Gauge,
-    pub(crate) image_age: Gauge,
 }
 
 /// What is shown of the link of one runtime to a broker, as long as it is there.
@@ -103,7 +93,7 @@ impl Meters {
             queued: queue("connection"),
             stalled: queue("link"),
             routed_sessions: gauge!("keylane_routed_sessions", "node" => node.clone()),
-            observed: ObservedMeters::new(&node),
+            state: StateGauges::of(&node),
             requests: requests.collect(),
             node,
         }
@@ -152,24 +142,6 @@ impl RecordMeters {
             let bytes = u64::try_from(bytes).expect("a size fits 64 bits");
             self.bytes.increment(bytes);
             self.records.increment(records_in(batches));
-        }
-    }
-}
-
-impl ObservedMeters {
-    fn new(node: &str) -> Self {
-        let node = node.to_owned();
-        let used = |budget| gauge!("keylane_budget_used_bytes", "node" => node.clone(), "budget" => budget);
-        let max =
-            |budget| gauge!("keylane_budget_bytes", "node" => node.clone(), "budget" => budget);
-        Self {
-            ready: gauge!("keylane_ready", "node" => node.clone()),
-            requests_used: used("requests"),
-            requests_max: max("requests"),
-            answers_used: used("answers"),
-            answers_max: max("answers"),
-            image_index: gauge!("keylane_image_index", "node" => node.clone()),
-            image_age: gauge!("keylane_image_age_seconds", "node" => node.clone()),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 
 use crate::control::Known;
 use crate::server::Shared;
-use keylane_protocol::meters::number;
+use keylane_protocol::meters::NodeState;
 use keylane_protocol::transport::Pulse;
 
 /// Looks at a running router from outside; clones look at the same one.
@@ -71,21 +71,14 @@ impl Probe {
         let Some(shared) = self.parts.shared.upgrade() else {
             return;
         };
-        let observed = &shared.meters.observed;
-        let is_ready = self.readiness().is_ok();
-        observed.ready.set(f64::from(u8::from(is_ready)));
-        let (used, max) = shared.requests.usage();
-        observed.requests_used.set(number(used));
-        observed.requests_max.set(number(max));
-        let (used, max) = shared.answers.usage();
-        observed.answers_used.set(number(used));
-        observed.answers_max.set(number(max));
-        let index = usize::try_from(shared.controllers.known().borrow().index).unwrap_or(0);
-        observed.image_index.set(number(index));
-        let silence = shared.controllers.silence();
-        observed
-            .image_age
-            .set(silence.map_or(f64::INFINITY, |time| time.as_secs_f64()));
+        let index = shared.controllers.known().borrow().index;
+        shared.meters.state.show(&NodeState {
+            is_ready: self.readiness().is_ok(),
+            request_bytes: shared.requests.usage(),
+            answer_bytes: shared.answers.usage(),
+            image_index: u64::try_from(index).unwrap_or(0),
+            silence: shared.controllers.silence(),
+        });
     }
 
     /// Waits until every runtime of the router has answered.

@@ -1,26 +1,13 @@
-//! What the meters of a router mean, in the words that stand beside the numbers.
+//! What the meters of a router mean, in the words that stand beside the numbers; what every node has is described there.
 
 use keylane_protocol::meters;
 
 /// Says what each means.
 pub(super) fn describe() {
-    meters::describe(COUNTERS, GAUGES, HISTOGRAMS);
+    meters::describe(COUNTERS, GAUGES, &[]);
 }
 
 const COUNTERS: &[(&str, &str)] = &[
-    (
-        "keylane_connections_accepted_total",
-        "Connections that were accepted",
-    ),
-    (
-        "keylane_connections_refused_total",
-        "Connections that were closed at once, at a limit",
-    ),
-    (
-        "keylane_received_bytes_total",
-        "Bytes of requests of clients",
-    ),
-    ("keylane_sent_bytes_total", "Bytes of answers to clients"),
     (
         "keylane_forwarded_bytes_total",
         "Bytes of record batches that passed, by direction",
@@ -32,25 +19,6 @@ const COUNTERS: &[(&str, &str)] = &[
 ];
 
 const GAUGES: &[(&str, &str)] = &[
-    (
-        "keylane_ready",
-        "1 while the node serves, as /readyz says; else 0",
-    ),
-    ("keylane_connections", "Open connections"),
-    ("keylane_queue_length", "What waits before a stage"),
-    (
-        "keylane_budget_used_bytes",
-        "Bytes in use of a bound on memory",
-    ),
-    ("keylane_budget_bytes", "The bound"),
-    (
-        "keylane_image_index",
-        "How far the metadata are by which the node serves",
-    ),
-    (
-        "keylane_image_age_seconds",
-        "Since when no leading controller was heard of; the image may be that much older",
-    ),
     (
         "keylane_routed_sessions",
         "Sessions of routed producers, those of all connections",
@@ -74,16 +42,5 @@ const GAUGES: &[(&str, &str)] = &[
     (
         "keylane_uplink_queued_bytes",
         "Bytes that wait to be sent to a broker",
-    ),
-];
-
-const HISTOGRAMS: &[(&str, &str)] = &[
-    (
-        "keylane_request_seconds",
-        "From a request's arrival to its answer, waiting for records included",
-    ),
-    (
-        "keylane_queue_seconds",
-        "How long a request or a part of it waits before a stage",
     ),
 ];
