@@ -118,6 +118,12 @@ impl ConnectionBudget {
         })
     }
 
+    /// Charges what a request that has been read makes besides, if there is room for it among all: it cannot wait, so
+    /// the connection's own bound does not count.
+    pub(crate) fn try_charge_besides(&self, bytes: usize) -> Option<HeldBytes> {
+        self.pool.try_charge(bytes, !self.is_above_its_share())
+    }
+
     /// Waits until there is room for a request of so many bytes.
     pub(crate) async fn charge(&self, bytes: usize) -> Charge {
         // The connection's own share first: who waits for it must not hold anything of the others'.
@@ -204,6 +210,18 @@ mod tests {
         charges.clear();
         assert_eq!(budget.usage().0, 0);
         assert!(connections[0].try_charge(10 * POOL).is_some());
+    }
+
+    #[test]
+    fn what_a_request_makes_besides_is_bounded_by_what_all_have() {
+        let budget = RequestBudget::new(POOL, CONNECTION_MAX);
+        let alone = budget.for_connection();
+        let request = alone.try_charge(CONNECTION_MAX);
+        let besides = alone.try_charge_besides(200);
+        assert!(request.is_some() && besides.is_some());
+        assert!(alone.try_charge_besides(POOL - CONNECTION_MAX).is_none());
+        drop(besides);
+        assert_eq!(budget.usage().0, CONNECTION_MAX);
     }
 
     #[test]

@@ -95,6 +95,16 @@ pub const VOTERS_MAX: usize = 64;
 /// unanswered. At the bound those that were not used for longest end, which costs their producers one refusal at worst.
 pub const ROUTED_SESSIONS_MAX: usize = 8 * 1024;
 
+/// What a part of a routed batch takes beside its records: the header of its batch, its places on the way to its leader and
+/// in the answer.
+pub const ROUTED_PART_BYTES: usize = 384;
+
+/// How many times its own length a routed batch may become without being charged for it.
+pub const ROUTED_GROWTH_FREE: usize = 4;
+
+/// What is added to that length: charging many small requests twice would cost more than it bounds.
+pub const ROUTED_SMALL_BYTES: usize = 1024;
+
 /// The most partitions that the routed sessions of a client connection remember: about as many bytes as its unanswered
 /// requests may have. At the bound sessions end likewise; one session alone beyond it is refused.
 pub const ROUTED_TOUCHES_MAX: usize = 256 * 1024;

@@ -38,6 +38,7 @@ use self::lanes::Lanes;
 use self::queue::Queue;
 use self::socket::Socket;
 use crate::advertise::{Advertised, ClientIdentity};
+use crate::budget::ConnectionBudget;
 use crate::config::RouterConfig;
 use crate::control::ForwardedFor;
 use crate::holding::Holding;
@@ -114,6 +115,7 @@ struct Session {
     client: Client,
     lanes: Lanes,
     queue: Queue,
+    budget: Rc<ConnectionBudget>,
     levels: Levels,
     producing: Producing,
     /// Empty, but not without room.
@@ -155,7 +157,8 @@ pub(crate) async fn serve(stream: TcpStream, peer: SocketAddr, id: u64, runtime:
     };
     let mut session = Session::new(id, (peer, local), &runtime);
     runtime.enter(id, &session.mailbox);
-    let mut socket = Socket::new(stream, &runtime.shared);
+    let budget = Rc::clone(&session.budget);
+    let mut socket = Socket::new(stream, &runtime.shared, budget);
     let served = session.run(&mut socket).await;
     drop(socket);
     if let Err(error) = served {
@@ -192,6 +195,7 @@ impl Session {
                 client_id: None,
             },
             queue: Queue::default(),
+            budget: Rc::new(runtime.shared.requests.for_connection()),
             levels: Levels::new(&runtime.shared.meters),
             producing: Producing::new(holding),
             produce_effects: Vec::new(),

@@ -14,12 +14,19 @@ use keylane_protocol::routed::{SplitBatch, SplitError, split};
 
 use super::Place;
 use super::produce::{HeldSubBatch, Refusal, RoutedOrder};
+use crate::limits::{ROUTED_GROWTH_FREE, ROUTED_PART_BYTES, ROUTED_SMALL_BYTES};
 use crate::lookups::Missing;
 use crate::merge::produce::ProduceMerge;
 use crate::routed::sessions::{Numbered, OutOfStep, SessionKey, Sessions};
 use crate::routing::{MESSAGE_BYTES_MAX, Routing, TopicKey};
 
 const NO_RECORDS: Refusal = Refusal::new(ErrorCode::InvalidRecord, "a record batch is missing");
+
+/// Why a batch of many small parts is not split for now. Its number is not taken, so that the next is a hole.
+pub const NO_ROOM: Refusal = Refusal::new(
+    ErrorCode::ThrottlingQuotaExceeded,
+    "this router has no memory left for what the batch would be split into",
+);
 
 const UNKNOWN_TOPIC: Refusal = Refusal::new(
     ErrorCode::UnknownTopicId,
@@ -60,6 +67,26 @@ pub enum Checked {
     Refused(Refusal),
     /// The image has no such topic, or fewer partitions.
     Missing,
+}
+
+/// Returns what a batch may be split into, in bytes, if that is much more than the batch: small records, each for another
+/// partition. 0 if it is not.
+#[must_use]
+pub fn parts_bytes(request: &RoutedProduceRequest) -> usize {
+    let Some(records) = &request.records else {
+        return 0;
+    };
+    let Ok(header) = RecordBatchHeader::read(records) else {
+        return 0;
+    };
+    let parts = header.record_count.min(request.partition_count);
+    let parts = usize::try_from(parts).unwrap_or(0);
+    // More records than bytes are refused before anything is split.
+    let bytes = parts.min(records.len()) * ROUTED_PART_BYTES;
+    match bytes > ROUTED_GROWTH_FREE * (records.len() + ROUTED_SMALL_BYTES) {
+        true => bytes,
+        false => 0,
+    }
 }
 
 /// Splits a batch and takes its number.

@@ -23,7 +23,9 @@ use super::changes::is_change;
 use super::queue::{Entry, Form, State};
 use super::{ConnectionError, Current, Session, now};
 use crate::budget::Charge;
+use crate::merge::produce::refused_whole;
 use crate::plan::delete_topics::to_delete;
+use crate::plan::routed_produce::{NO_ROOM, parts_bytes};
 use crate::plan::{self, api_versions, check_items};
 use crate::producing::RequestId;
 
@@ -83,6 +85,7 @@ impl Session {
             read_at,
             state,
             _charge: charge,
+            parts: None,
         };
         match api {
             ApiKey::Produce => self.take_produce(entry),
@@ -128,8 +131,16 @@ impl Session {
         };
         let (form, read_at) = (entry.form, entry.read_at);
         let request: RoutedProduceRequest = decode(body, form)?;
+        let bytes = parts_bytes(&request);
+        if bytes > 0 {
+            entry.parts = self.budget.try_charge_besides(bytes);
+        }
+        let has_room = bytes == 0 || entry.parts.is_some();
         let id = self.queue.push_overtaking(entry);
-        self.begin_routed_produce((id, read_at), request)
+        match has_room {
+            true => self.begin_routed_produce((id, read_at), request),
+            false => self.answer(id, &refused_whole(NO_ROOM, -1)),
+        }
     }
 
     /// Notes that a request waits behind those that are here.

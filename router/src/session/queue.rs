@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 use keylane_protocol::api::ApiKey;
 use keylane_protocol::primitive::Decoder;
+use keylane_protocol::transport::HeldBytes;
 
 use crate::budget::Charge;
 use crate::producing::RequestId;
@@ -37,6 +38,8 @@ pub(super) struct Entry {
     pub(super) state: State,
     /// Given back when the request is answered.
     pub(super) _charge: Charge,
+    /// Of what it was split into, where that is much more than itself.
+    pub(super) parts: Option<HeldBytes>,
 }
 
 /// The queue, and what is beside it.
@@ -161,6 +164,7 @@ mod tests {
             read_at: start(),
             state: State::Underway,
             _charge: budget.try_charge(10).expect("there is room"),
+            parts: None,
         }
     }
 

@@ -48,7 +48,7 @@ struct Silence {
 }
 
 impl Socket {
-    pub(super) fn new(stream: TcpStream, shared: &Shared) -> Self {
+    pub(super) fn new(stream: TcpStream, shared: &Shared, budget: Rc<ConnectionBudget>) -> Self {
         let limits = &shared.config.clients;
         let (read_half, write_half) = stream.into_split();
         let unfinished = Unfinished::default();
@@ -58,7 +58,7 @@ impl Socket {
             reader: FrameReader::new(metered, limits.request_bytes_max),
             writer: FrameWriter::new(write_half),
             charging: None,
-            budget: Rc::new(shared.requests.for_connection()),
+            budget,
             unfinished,
             silence: Silence {
                 receive_timeout: limits.receive_timeout,

@@ -225,3 +225,35 @@ fn a_topic_or_partitions_that_the_image_does_not_have_are_looked_up() {
     let refused = grown.unchecked.refused_as_unknown(&gone);
     assert_eq!(refused.code, ErrorCode::UnknownTopicId);
 }
+
+#[test]
+fn only_small_records_for_many_partitions_are_charged_for_what_they_become() {
+    let asked = |partition_count, records| RoutedProduceRequest {
+        partition_count,
+        ..request(0, 0, records)
+    };
+    let dust: Vec<i32> = (0..500).collect();
+    let dust = routed_batch(1, 0, &dust, 500);
+    assert!(dust.len() < 500 * 20);
+    assert_eq!(
+        parts_bytes(&asked(500, dust.clone())),
+        500 * ROUTED_PART_BYTES
+    );
+    assert_eq!(
+        parts_bytes(&asked(i32::MAX, dust.clone())),
+        500 * ROUTED_PART_BYTES
+    );
+    for partition_count in [50, 1, 0, -1, i32::MIN] {
+        assert_eq!(parts_bytes(&asked(partition_count, dust.clone())), 0);
+    }
+    assert_eq!(parts_bytes(&request(0, 0, numbered(0, &[1]))), 0);
+    assert_eq!(
+        parts_bytes(&request(0, 0, Bytes::from_static(b"no batch"))),
+        0
+    );
+    // A header that lies is taken at its word only as far as there are bytes.
+    let mut lies = numbered(0, &[1]).to_vec();
+    lies[57..61].copy_from_slice(&[0x7f, 0xff, 0xff, 0xff]);
+    let most = lies.len() * ROUTED_PART_BYTES;
+    assert_eq!(parts_bytes(&asked(i32::MAX, lies.into())), most);
+}
