@@ -145,6 +145,8 @@ impl RaftLogStorage<Types> for LogStorage {
     }
 
     async fn purge(&mut self, upto: LogId) -> Result<(), Failure> {
+        // openraft installs a snapshot in another task and does not wait for it here, only before it appends again: the
+        // snapshot that holds these entries may be saved later, or never if the process ends.
         let purged = self.store.run(move |store| store.purge(upto)).await;
         purged.map_err(failed(ErrorSubject::Log(upto), ErrorVerb::Delete))
     }

@@ -7,6 +7,7 @@
 //! ```
 //! Blocking, for one thread of its own ([`thread`]). Nothing is tried again: after a failed write, sync or read the
 //! store is dead, and says so to whoever asks. Recovery ([`open`](Store::open)) tells torn from rotten: see [`log`].
+//! No entry goes before a durable snapshot holds it, in whatever order snapshots and purges are asked for.
 
 pub mod frame;
 pub mod log;
@@ -118,7 +119,8 @@ pub struct Store {
     state: State,
     log: Log,
     snapshots: Snapshots,
-    /// What Raft wants no more; the log may still hold it for the sake of the older snapshot.
+    /// What Raft wants no more; the log may still hold it for the sake of the older snapshot, or end before it while
+    /// the snapshot that replaces the log is not saved yet.
     purged: Option<LogId>,
     dead: Option<StoreError>,
 }
@@ -139,9 +141,11 @@ impl Store {
     /// Returns what the log holds, as Raft sees it.
     #[must_use]
     pub fn bounds(&self) -> LogBounds {
+        // By the index: an entry that was never agreed on may have a later term than what was purged behind it.
+        let beyond = self.purged.filter(|id| id.index >= self.log.end());
         LogBounds {
             last_purged: self.purged,
-            last: self.log.last().max(self.purged),
+            last: beyond.or_else(|| self.log.last()),
         }
     }
 
@@ -226,8 +230,8 @@ impl Store {
         })
     }
 
-    /// Lets go of the entries up to `upto`, which a snapshot holds. Files are removed when the older snapshot holds
-    /// their entries too.
+    /// Lets go of the entries up to `upto`, which a snapshot holds or will hold. Files are removed when the older
+    /// snapshot holds their entries too, or when the snapshot is saved that the log does not reach.
     ///
     /// # Errors
     /// When the disk fails; the store is dead then.
@@ -237,20 +241,19 @@ impl Store {
                 return Ok(());
             }
             store.purged = Some(upto);
-            if end_of(Some(&upto)) > store.log.end() {
-                return store.restart_log_after(upto);
-            }
             store.release()
         })
     }
 
-    /// Saves a snapshot, durably, and lets go of all but the one before it.
+    /// Saves a snapshot, durably, and lets go of all but the one before it. A log that does not reach it begins anew
+    /// behind it.
     ///
     /// # Errors
     /// When it is too large or the disk fails; the store is dead then.
     pub fn save_snapshot(&mut self, meta: &SnapshotMeta, image: &[u8]) -> Result<(), StoreError> {
         self.alive(|store| {
             store.snapshots.save(meta, image)?;
+            store.follow_snapshot()?;
             store.release()
         })
     }
@@ -304,8 +307,19 @@ impl Store {
         self.log.release(target)
     }
 
-    /// Begins the log anew behind a snapshot that it does not reach.
-    fn restart_log_after(&mut self, before: LogId) -> Result<(), StoreError> {
+    /// Begins the log anew behind the newest snapshot if it does not reach that; only a snapshot from the leader is so
+    /// far ahead. Nothing but that snapshot holds the entries then: it is read once more before they go.
+    fn follow_snapshot(&mut self) -> Result<(), StoreError> {
+        if self.snapshots.newest_end() <= Some(self.log.end()) {
+            return Ok(());
+        }
+        let newest = self.snapshots.newest()?;
+        let Some(before) = newest.and_then(|(meta, _)| meta.last_log_id) else {
+            return Ok(());
+        };
+        if end_of(self.purged.as_ref()) <= before.index {
+            self.purged = Some(before);
+        }
         self.state.before_start = Some(before);
         self.state.synced_end = end_of(Some(&before));
         self.save_state()?;

@@ -10,7 +10,7 @@ use keylane_protocol::identifiers::{BrokerId, ClusterId};
 use tokio::time::{Instant, sleep};
 
 use super::message::{Answer, Call, Request};
-use super::store::{Store, StoreSettings};
+use super::store::{Store, StoreError, StoreSettings};
 use super::{
     ChangeError, ConfirmError, InitializeError, NodeId, PeerError, Peers, ProposeError, Quorum,
     QuorumSettings, Replica, RestoreError, Stopped, Voter,
@@ -130,6 +130,15 @@ impl Peers for End {
     }
 }
 
+fn open(disk: &SimulatedDisk, port: u16) -> Result<Store, StoreError> {
+    let disk: Arc<dyn Disk> = Arc::new(disk.clone());
+    let fresh = 0xa000 + u64::from(port);
+    let settings = StoreSettings {
+        segment_bytes: 4096,
+    };
+    Store::open(&disk, Path::new("/"), fresh, settings)
+}
+
 struct Node {
     disk: SimulatedDisk,
     id: NodeId,
@@ -177,12 +186,7 @@ impl Voters {
         let wire = self.wire.clone();
         let node = &mut self.nodes[nth];
         let port = node.voter.port;
-        let disk: Arc<dyn Disk> = Arc::new(node.disk.clone());
-        let fresh = 0xa000 + u64::from(port);
-        let store = StoreSettings {
-            segment_bytes: 4096,
-        };
-        let store = Store::open(&disk, Path::new("/"), fresh, store).expect("it opens");
+        let store = open(&node.disk, port).expect("it opens");
         node.id = store.node_id();
         node.kept = Kept::default();
         let end = End {
@@ -344,6 +348,42 @@ async fn the_end_of_a_leader_costs_nothing_and_it_catches_up_by_snapshot() {
     let kept = voters.nodes[first].kept.payloads();
     assert_eq!(kept[..kept.len() - 1], all[first]);
     voters.stop_all().await;
+}
+
+/// openraft's order of calls, which the store's own tests only imitate.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_voter_starts_again_wherever_the_installation_of_a_snapshot_is_cut() {
+    let mut voters = three().await;
+    let leader = voters.propose("one").await;
+    let late = (leader + 1) % 3;
+    voters.wait_until_kept(late, "one").await;
+    voters.stop(late, true).await;
+    // So many that the entries which the late one lacks are in snapshots only.
+    for number in 0..150 {
+        voters.propose(&format!("entry {number}")).await;
+    }
+    let port = voters.nodes[late].voter.port;
+    let chunks = voters.wire.snapshot_chunks(port);
+    let refused = Arc::<Mutex<Vec<String>>>::default();
+    let noted = Arc::clone(&refused);
+    voters.nodes[late].disk.visit(move |moment| {
+        let operation = moment.operation();
+        let cut = moment.power_cut(operation);
+        cut.restart();
+        for disk in [cut, moment.failed()] {
+            if let Err(error) = open(&disk, port) {
+                let mut noted = noted.lock().expect("not poisoned");
+                noted.push(format!("operation {operation}: {error}"));
+            }
+        }
+    });
+    voters.run(late).await;
+    voters.wait_until_kept(late, "entry 149").await;
+    let more = voters.wire.snapshot_chunks(port) > chunks;
+    assert!(more, "no snapshot was sent");
+    voters.stop_all().await;
+    let refused = refused.lock().expect("not poisoned");
+    assert!(refused.is_empty(), "{refused:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

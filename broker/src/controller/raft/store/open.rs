@@ -60,6 +60,8 @@ impl Store {
             dead: None,
         };
         store.save_state()?;
+        // The process may have ended between the two.
+        store.follow_snapshot()?;
         Ok(store)
     }
 }

@@ -4,7 +4,8 @@
 //! <end index, 20 digits>.snapshot    checked file "KLRAFTSN" version 1, body:
 //! last log id option · log id of the membership option · membership · id text · image to the end
 //! ```
-//! A file appears whole, under its name, or not at all. The log is never cut at the front beyond the older snapshot.
+//! A file appears whole, under its name, or not at all. The log is never cut at the front beyond the older snapshot,
+//! except that it begins anew behind one that it does not reach.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

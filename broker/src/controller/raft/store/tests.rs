@@ -191,6 +191,85 @@ fn a_damaged_newest_snapshot_falls_back_to_the_older_and_the_log_still_leads_on(
 }
 
 #[test]
+fn a_purge_beyond_the_log_takes_nothing_before_the_snapshot_behind_it_is_saved() {
+    let disk = lived();
+    let mut store = open(&disk).expect("it starts");
+    for index in [4, 9] {
+        snapshot(&mut store, index);
+        store.purge(id(index)).expect("purged");
+    }
+    // A snapshot of the leader is being installed; openraft does not wait for that before it purges.
+    store.purge(id(40)).expect("purged");
+    assert_eq!(store.bounds().last, Some(id(40)));
+    assert_eq!(store.entries(0..100, usize::MAX).expect("read"), []);
+    drop(store);
+    let mut store = open(&disk).expect("the voter is as it was before the snapshot");
+    assert_eq!(store.bounds().last, Some(id(19)));
+    let (meta, _) = store
+        .newest_snapshot()
+        .expect("read")
+        .expect("there is one");
+    assert_eq!(meta.last_log_id, Some(id(9)));
+    let read = store.entries(10..100, usize::MAX).expect("read");
+    assert_eq!(read, (10..20).map(entry).collect::<Vec<_>>());
+    // Now it comes through, and one that was built before after it.
+    store.purge(id(40)).expect("purged");
+    snapshot(&mut store, 40);
+    snapshot(&mut store, 17);
+    store.append(&[entry(41)]).expect("appended");
+    drop(store);
+    let mut store = open(&disk).expect("it starts");
+    let bounds = store.bounds();
+    assert_eq!(
+        (bounds.last_purged, bounds.last),
+        (Some(id(40)), Some(id(41)))
+    );
+    let (meta, _) = store
+        .newest_snapshot()
+        .expect("read")
+        .expect("there is one");
+    assert_eq!(meta.last_log_id, Some(id(40)));
+}
+
+#[test]
+fn an_entry_is_not_appended_where_the_snapshot_before_it_is_not_saved() {
+    let disk = lived();
+    let mut store = open(&disk).expect("it starts");
+    store.purge(id(40)).expect("purged");
+    let refused = store.append(&[entry(41)]);
+    assert!(
+        matches!(refused, Err(StoreError::Refused { .. })),
+        "{refused:?}"
+    );
+    drop(store);
+    let store = open(&disk).expect("it starts");
+    assert_eq!(store.bounds().last, Some(id(19)));
+}
+
+#[test]
+fn a_snapshot_beyond_the_log_replaces_it_though_the_log_ends_in_a_later_term() {
+    let disk = lived();
+    let mut store = open(&disk).expect("it starts");
+    let later = LogId::new(CommittedLeaderId::new(3, NODE), 20);
+    let never_agreed_on = Entry {
+        log_id: later,
+        payload: EntryPayload::Blank,
+    };
+    store.append(&[never_agreed_on]).expect("appended");
+    snapshot(&mut store, 40);
+    // The process ends before the purge.
+    drop(store);
+    let mut store = open(&disk).expect("it starts");
+    let bounds = store.bounds();
+    assert_eq!(
+        (bounds.last_purged, bounds.last),
+        (Some(id(40)), Some(id(40)))
+    );
+    assert_eq!(store.entries(0..100, usize::MAX).expect("read"), []);
+    store.append(&[entry(41)]).expect("appended");
+}
+
+#[test]
 fn a_later_format_is_named_and_not_called_damage() {
     let disk = lived();
     let path = Path::new("/controller/00000000000000000003.snapshot");
