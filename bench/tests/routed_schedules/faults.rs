@@ -76,6 +76,17 @@ pub(crate) enum Bug {
 }
 
 impl Bug {
+    /// Tells whether the bug is planted beside the router's sessions.
+    pub(crate) fn is_of_routers(self) -> bool {
+        matches!(
+            self,
+            Self::SessionBeginsAboveFloor
+                | Self::RouterSplitsByItsOwnCount
+                | Self::KeylessAtRandom
+                | Self::TouchedOnlyWhenSent
+        )
+    }
+
     pub(crate) const ALL: [Self; 11] = [
         Self::SessionBeginsAboveFloor,
         Self::EpochWithoutDraining,

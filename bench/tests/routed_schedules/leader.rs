@@ -302,6 +302,23 @@ impl World {
         self.trace.note(now_ms, "a leader loses power", numbers);
         let delay = self.chance.one_of(&[1, 100, 3_000]);
         self.after(delay, Event::Up { place });
+        if self.chance.happens(500) {
+            self.after(
+                1,
+                Event::Leads {
+                    place,
+                    is_led: false,
+                },
+            );
+            let delay = delay + self.chance.one_of(&[1, 200]);
+            self.after(
+                delay,
+                Event::Leads {
+                    place,
+                    is_led: true,
+                },
+            );
+        }
     }
 }
 

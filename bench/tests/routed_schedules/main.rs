@@ -1,4 +1,4 @@
-//! Seeded schedules over the real cores of routed produce: producers, router sessions, the split, leaders' state.
+//! Seeded schedules over the real cores of routed produce: producers, routers, the split, leaders' state.
 //!
 //! Network, disk and time are simulated, in one thread: what is lost, late, repeated, cut off or silent follows from a
 //! seed, and so does everything else. The rules that the cores follow are in `docs/routed-idempotence.md`, and searched
@@ -9,10 +9,12 @@
 mod chance;
 mod checker;
 mod client;
+mod cluster;
 mod faults;
 mod leader;
 mod lone_leader;
 mod router;
+mod whole_router;
 mod world;
 
 use faults::Bug;

@@ -12,9 +12,11 @@ use keylane_protocol::message::routed_produce::{
 use keylane_protocol::offset::{Offset, Sequence};
 use keylane_protocol::record_batch::RecordBatch;
 use keylane_protocol::routed::{SplitBatch, split};
+use keylane_router::producing::Producing;
 use keylane_router::routed::sessions::{Numbered, SessionKey, Sessions};
 
 use super::faults::Bug;
+use super::whole_router::new_producing;
 use super::world::{Event, LIFETIME_MS, Place, World};
 
 const PARTS_TIMEOUT_MS: u64 = 2_000;
@@ -32,8 +34,10 @@ pub(crate) struct Request {
 /// A client's connection as its router has it.
 pub(crate) struct Connection {
     producer: usize,
-    router: usize,
+    pub(crate) router: usize,
     sessions: Sessions,
+    /// What the real router has of it, in schedules that go through that.
+    pub(crate) producing: Producing,
     /// When the last request of it is read.
     last_read_ms: u64,
     /// The client hears what is answered on it.
@@ -109,6 +113,7 @@ impl Connection {
             producer,
             router,
             sessions: Sessions::default(),
+            producing: new_producing(),
             last_read_ms: 0,
             is_heard: true,
             is_dead: false,
@@ -147,6 +152,11 @@ impl World {
         on.is_dead |= !on.is_heard && self.chance.happens(400);
         if !on.is_dead {
             self.tally.read_late += u64::from(!on.is_heard);
+            if self.has_whole_routers {
+                self.begin(&mut on, connection, sent);
+                self.connections.insert(connection, on);
+                return;
+            }
             match self.split(&mut on, sent) {
                 Ok(parts) => self.send_parts(&on, connection, sent, parts),
                 Err(error) => self.refuse(&on, sent.serial, error),
@@ -317,7 +327,7 @@ impl World {
         }
     }
 
-    fn send_frame(&mut self, frame: Frame) {
+    pub(crate) fn send_frame(&mut self, frame: Frame) {
         // Held, on its way for long, or both.
         let held = self.chance.happens(self.faults.unsent);
         let mut delay = self.chance.between(1, if held { 1_500 } else { 20 });
@@ -345,6 +355,9 @@ impl World {
     }
 
     pub(crate) fn on_part(&mut self, request: u64, part: Part) {
+        if self.on_outcome(request, part) {
+            return;
+        }
         let Some(pending) = self.pending.get_mut(&request) else {
             return;
         };
@@ -380,7 +393,10 @@ impl World {
             partitions: partitions.collect(),
             ..Default::default()
         };
-        self.send_answer(pending.connection, request, answer);
+        if let Some(on) = self.connections.remove(&pending.connection) {
+            self.send_answer(&on, request, answer);
+            self.connections.insert(pending.connection, on);
+        }
     }
 
     fn refuse(&mut self, on: &Connection, request: u64, error_code: ErrorCode) {
@@ -402,10 +418,12 @@ impl World {
     }
 
     /// Sends an answer, which may overtake others.
-    fn send_answer(&mut self, connection: u64, request: u64, answer: RoutedProduceResponse) {
-        let Some(on) = self.connections.get(&connection) else {
-            return;
-        };
+    pub(crate) fn send_answer(
+        &mut self,
+        on: &Connection,
+        request: u64,
+        answer: RoutedProduceResponse,
+    ) {
         let producer = on.producer;
         if !on.is_heard || self.chance.happens(self.faults.unanswered) {
             return;

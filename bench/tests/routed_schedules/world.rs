@@ -14,9 +14,11 @@ use keylane_protocol::message::routed_produce::RoutedProduceResponse;
 
 use super::chance::Chance;
 use super::client::Producer;
+use super::cluster::Knowledge;
 use super::faults::{Bug, Faults};
 use super::leader::Leader;
 use super::router::{Connection, Frame, Part, Pending, Request};
+use super::whole_router::Handed;
 
 /// How long a batch may be open, a request wait for its router, and a frame be on its way.
 pub(crate) const LIFETIME_MS: u64 = 20_000;
@@ -68,6 +70,12 @@ pub(crate) enum Event {
         request: u64,
         answer: Box<RoutedProduceResponse>,
     },
+    /// The time is up for something that a router has of a connection.
+    RouterDue { connection: u64 },
+    /// A router learns of partitions.
+    RouterLearns { router: usize },
+    /// Routers hear whether a partition has a leader.
+    Leads { place: Place, is_led: bool },
     /// Nothing goes wrong from here on.
     Heal,
 }
@@ -95,6 +103,11 @@ pub(crate) struct World {
     pub(crate) connections: BTreeMap<u64, Connection>,
     pub(crate) pending: BTreeMap<u64, Pending>,
     pub(crate) leaders: BTreeMap<Place, Leader>,
+    /// Requests go through the real router, not only through its sessions.
+    pub(crate) has_whole_routers: bool,
+    pub(crate) knowledge: [Knowledge; 2],
+    /// What the real routers have handed to links, by request and partition.
+    pub(crate) handed: BTreeMap<(u64, i32), Handed>,
     pub(crate) healed_ms: Option<u64>,
     /// The first promise that was seen to be broken while the schedule ran.
     pub(crate) broken: Option<String>,
@@ -121,6 +134,8 @@ pub(crate) struct Tally {
     /// Requests read from connections that their clients had given up.
     pub(crate) read_late: u64,
     pub(crate) epochs: u64,
+    /// Requests that went through the real router.
+    pub(crate) whole_routers: u64,
     pub(crate) acknowledged: u64,
     pub(crate) failed: u64,
 }
@@ -179,6 +194,7 @@ impl Tally {
         self.sessions_refused += other.sessions_refused;
         self.read_late += other.read_late;
         self.epochs += other.epochs;
+        self.whole_routers += other.whole_routers;
         self.acknowledged += other.acknowledged;
         self.failed += other.failed;
     }
@@ -197,6 +213,7 @@ impl Tally {
             self.sessions_refused,
             self.read_late,
             self.epochs,
+            self.whole_routers,
             self.acknowledged,
             self.failed,
         ];
@@ -208,12 +225,14 @@ impl World {
     pub(crate) fn new(seed: u64, bug: Option<Bug>, is_told: bool) -> Self {
         let mut chance = Chance::new(seed);
         let faults = Faults::of(&mut chance);
+        let has_whole_routers = chance.happens(500);
+        let started = tokio::time::Instant::now().into_std();
         let mut world = Self {
             chance,
             faults,
             bug,
             now_ms: 0,
-            started: tokio::time::Instant::now().into_std(),
+            started,
             queue: BTreeMap::new(),
             serial: 0,
             topics: Vec::new(),
@@ -221,6 +240,9 @@ impl World {
             connections: BTreeMap::new(),
             pending: BTreeMap::new(),
             leaders: BTreeMap::new(),
+            has_whole_routers: has_whole_routers && !bug.is_some_and(Bug::is_of_routers),
+            knowledge: [Knowledge::new(started), Knowledge::new(started)],
+            handed: BTreeMap::new(),
             healed_ms: None,
             broken: None,
             tally: Tally::default(),
@@ -235,6 +257,8 @@ impl World {
                 known: [partition_count; 2],
             });
         }
+        world.learn(0);
+        world.learn(1);
         for index in 0..world.chance.between(1, 4) as usize {
             world.add_producer(index);
         }
@@ -288,6 +312,9 @@ impl World {
             } => {
                 self.on_answer(producer, request, &answer);
             }
+            Event::RouterDue { connection } => self.on_router_due(connection),
+            Event::RouterLearns { router } => self.learn(router),
+            Event::Leads { place, is_led } => self.hear_of_leader(place, is_led),
             Event::Heal => self.end_faults(),
         }
     }
@@ -347,13 +374,13 @@ impl World {
         if topic.partition_count < PARTITIONS_MAX {
             topic.partition_count += 1;
             let router = self.chance.below(2) as usize;
-            topic.known[router] = topic.partition_count;
             let numbers = [
                 index as i64,
                 i64::from(topic.partition_count),
                 router as i64,
             ];
             self.trace.note(self.now_ms, "a topic grows", numbers);
+            self.learn(router);
         }
     }
 
