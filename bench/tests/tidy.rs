@@ -116,6 +116,7 @@ const LAYERS: &[Layer] = &[
             "router/src/plan",
             "router/src/producing",
             "router/src/routing",
+            "router/src/skew",
         ],
         forbidden: &["rand"],
         reason: "the router decides without I/O, clock or randomness",

@@ -15,6 +15,7 @@
 mod builder;
 pub mod fuzzing;
 mod header;
+mod peek;
 mod records;
 pub(crate) mod varint;
 
@@ -23,6 +24,7 @@ mod tests;
 
 pub use builder::{BatchProducer, NewRecord, RecordBatchBuilder, renumber};
 pub use header::{RecordBatchHeader, TimestampType};
+pub use peek::{NoSuchRecord, peek_key};
 pub use records::{InvalidRecords, RecordIterator};
 
 use bytes::Bytes;

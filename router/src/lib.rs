@@ -6,7 +6,7 @@
 //!            routing: who leads, since when nobody does     deadline, holding: how long to wait
 //! ```
 //! The public modules but [`config`] decide and never act: what clients are told of addresses is in [`advertise`], what
-//! becomes of a request in [`plan`] and [`merge`]; [`producing`], [`routed`], [`fetching`] and [`asking`] belong to one
+//! becomes of a request in [`plan`] and [`merge`], which keys are hot in [`skew`]; [`producing`], [`routed`], [`fetching`] and [`asking`] belong to one
 //! client connection. The shell around them: [`Router`], `control` (metadata), `link` (brokers), `session` (clients).
 
 pub mod advertise;
@@ -22,6 +22,7 @@ pub mod plan;
 pub mod producing;
 pub mod routed;
 pub mod routing;
+pub mod skew;
 
 mod budget;
 mod control;
@@ -34,9 +35,10 @@ mod runtime;
 mod server;
 mod session;
 mod threads;
+mod watching;
 
 #[cfg(test)]
 mod testing;
 
-pub use probe::Probe;
+pub use probe::{Probe, TopicSkew};
 pub use router::{Router, Serving, StartError};

@@ -7,6 +7,9 @@ use std::sync::{Arc, Weak};
 
 use crate::control::Known;
 use crate::server::Shared;
+use crate::skew::topic::TopicWatch;
+use keylane_protocol::cluster::TopicImage;
+use keylane_protocol::identifiers::TopicId;
 use keylane_protocol::meters::NodeState;
 use keylane_protocol::transport::Pulse;
 
@@ -14,6 +17,19 @@ use keylane_protocol::transport::Pulse;
 #[derive(Clone, Debug)]
 pub struct Probe {
     parts: Arc<ProbeParts>,
+}
+
+/// What a router has seen of the keys of a topic that exists.
+#[derive(Clone, Debug)]
+pub struct TopicSkew {
+    /// The topic's name.
+    pub name: String,
+    /// Its id.
+    pub id: TopicId,
+    /// How many partitions it has.
+    pub partition_count: i32,
+    /// What was seen.
+    pub watch: TopicWatch,
 }
 
 /// What a probe looks at.
@@ -27,6 +43,17 @@ pub(crate) struct ProbeParts {
 impl std::fmt::Debug for ProbeParts {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str(&self.node)
+    }
+}
+
+impl TopicSkew {
+    fn of(shared: &Shared, topic: &TopicImage) -> Option<Self> {
+        Some(Self {
+            name: topic.name.to_string(),
+            id: topic.id,
+            partition_count: topic.partition_count(),
+            watch: shared.watching.topic(topic.id)?,
+        })
     }
 }
 
@@ -79,6 +106,29 @@ impl Probe {
             image_index: u64::try_from(index).unwrap_or(0),
             silence: shared.controllers.silence(),
         });
+    }
+
+    /// Returns what was seen of the keys of all topics, by name.
+    #[must_use]
+    pub fn skews(&self) -> Vec<TopicSkew> {
+        let Some(shared) = self.parts.shared.upgrade() else {
+            return Vec::new();
+        };
+        let image = shared.controllers.known().borrow().image.clone();
+        let topics = shared.watching.topics();
+        let topics = topics.into_iter().filter_map(|id| image.topic(id));
+        let skews = topics.filter_map(|topic| TopicSkew::of(&shared, topic));
+        let mut skews: Vec<TopicSkew> = skews.collect();
+        skews.sort_by(|one, other| one.name.cmp(&other.name));
+        skews
+    }
+
+    /// Returns what was seen of the keys of a topic; `None` if nothing was.
+    #[must_use]
+    pub fn skew(&self, topic: &str) -> Option<TopicSkew> {
+        let shared = self.parts.shared.upgrade()?;
+        let image = shared.controllers.known().borrow().image.clone();
+        TopicSkew::of(&shared, image.topic_named(topic)?)
     }
 
     /// Waits until every runtime of the router has answered.

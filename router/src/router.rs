@@ -23,6 +23,7 @@ use crate::probe::{Probe, ProbeParts};
 use crate::runtime::Runtime;
 use crate::server::{self, Handover, Shared};
 use crate::threads;
+use crate::watching::Watching;
 use keylane_protocol::transport::{BytePool, ConnectionSlots, Pulse, ReceiveBudget};
 
 /// Why a router does not start.
@@ -117,6 +118,7 @@ impl Router {
             answers: BytePool::new(limits.fetch_bytes_total_max),
             is_listening: AtomicBool::new(false),
             meters: Meters::new(node.clone()),
+            watching: Watching::default(),
             stopping: router.stopping.clone(),
             config,
         });

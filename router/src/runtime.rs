@@ -16,8 +16,11 @@ use crate::limits::UNKNOWN_TOPIC_BELIEVED;
 use crate::link::{Link, Uplink};
 use crate::lookups::{LookUp, Lookups, Missing};
 use crate::mailbox::{Event, Mailbox};
+use crate::plan::produce::SubBatch;
 use crate::routing::{Moment, Routing};
 use crate::server::Shared;
+use crate::skew::{Passed, PlacedBy};
+use crate::watching::Watch;
 
 /// One runtime's state.
 pub(crate) struct Runtime {
@@ -31,12 +34,16 @@ pub(crate) struct Runtime {
     creation_refused: Cell<Option<StdInstant>>,
     /// The mailboxes of living sessions.
     sessions: RefCell<BTreeMap<u64, Rc<Mailbox>>>,
+    /// What is seen of keys.
+    watch: Arc<Watch>,
 }
 
 impl Runtime {
     pub(crate) fn new(shared: Arc<Shared>) -> Rc<Self> {
         let routing = Routing::new(Arc::default(), Instant::now().into_std());
+        let watch = shared.watching.begin();
         Rc::new(Self {
+            watch,
             shared,
             routing: RefCell::new(routing),
             links: RefCell::default(),
@@ -83,6 +90,27 @@ impl Runtime {
         routing.on_image(image, now);
         drop((links, routing));
         self.tell_routing();
+    }
+
+    /// Sees a batch on its way to a leader.
+    pub(crate) fn watch(&self, sub_batch: &SubBatch, client_id: Option<&str>) {
+        let placed_by = match sub_batch.order {
+            Some(_) => PlacedBy::Router,
+            None => {
+                let routing = self.routing.borrow();
+                let topic = routing.image().topic(sub_batch.topic_id);
+                PlacedBy::Client {
+                    id: client_id.unwrap_or_default(),
+                    partition_count: topic.map(|topic| topic.partition_count()),
+                }
+            }
+        };
+        self.watch.lock().on_batch(&Passed {
+            topic_id: sub_batch.topic_id,
+            partition: sub_batch.partition,
+            placed_by,
+            batch: &sub_batch.records,
+        });
     }
 
     /// Returns how far the metadata is that the routing has.

@@ -20,6 +20,7 @@ use crate::control::Controllers;
 use crate::meters::Meters;
 use crate::runtime::Runtime;
 use crate::session;
+use crate::watching::Watching;
 use keylane_protocol::transport::{BytePool, ConnectionSlots, ReceiveBudget, Slot};
 
 /// How long to wait after accepting failed, which it does when the process is out of file descriptors.
@@ -33,6 +34,7 @@ pub(crate) struct Shared {
     pub(crate) received: ReceiveBudget,
     pub(crate) answers: BytePool,
     pub(crate) meters: Meters,
+    pub(crate) watching: Watching,
     /// Whether clients are accepted.
     pub(crate) is_listening: AtomicBool,
     /// Cancelled when no further request may be read.

@@ -126,6 +126,8 @@ impl Session {
 
     fn send(&mut self, id: RequestId, sub_batch: SubBatch, more: &mut Vec<ProduceEffect>) {
         let (broker, place) = (sub_batch.broker, sub_batch.place);
+        self.runtime
+            .watch(&sub_batch, self.client.client_id.as_deref());
         let deadline = self.producing.deadline(id);
         let item = Item {
             asked: Asked::Append(id, place),
