@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! nodes count by handles ─▶ registry ─┐
-//! nodes tell of themselves ───────────┴▶ pages ─▶ serve ─▶ GET /metrics, /healthz, /readyz
+//! nodes tell of themselves ───────────┴▶ pages ─▶ serve ─▶ GET /metrics, /healthz, /readyz, /keys
 //! ```
 //! One port for all nodes of a process; every series says by its label `node` which it is of. Nothing here waits for a
 //! node longer than a bound, and no client can make it hold more than a few answers.
 
 mod cells;
+mod keys;
 mod pages;
 mod partitions;
 mod registry;

@@ -13,7 +13,7 @@ pub(crate) use self::bench::{
 };
 pub(crate) use self::client::{
     AcksName, CompressionName, ConsumeArguments, OutputFormat, ProduceArguments, TopicArguments,
-    TopicCommand, TopicCreateArguments,
+    TopicCommand, TopicCreateArguments, TopicDescribeArguments,
 };
 pub(crate) use self::cluster::{ClusterArguments, ClusterCommand};
 pub(crate) use self::server::ServerArguments;

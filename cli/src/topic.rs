@@ -1,5 +1,8 @@
 //! `keylane topic`: create, list, describe, add partitions, change settings, delete.
 
+mod keys;
+mod page;
+
 use keylane_client::{
     Admin, ConfigChange, ConfigEntry, ConfigResource, ConfigSource, ListedOffset, NewTopic,
     OffsetSpec, PartitionDescription, TopicDescription,
@@ -9,7 +12,10 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
-use crate::arguments::{TopicArguments, TopicCommand, TopicCreateArguments};
+use self::keys::Keys;
+use crate::arguments::{
+    TopicArguments, TopicCommand, TopicCreateArguments, TopicDescribeArguments,
+};
 use crate::cluster::{block_on, connect, failed};
 use crate::failure::Failure;
 use crate::output::{counted, print, table};
@@ -25,11 +31,7 @@ pub(crate) fn run(arguments: TopicArguments) -> Result<(), Failure> {
             TopicCommand::List { connect: to, json } => {
                 list(&connect(&to).await?.admin(), json).await
             }
-            TopicCommand::Describe {
-                name,
-                connect: to,
-                json,
-            } => describe(&connect(&to).await?.admin(), &name, json).await,
+            TopicCommand::Describe(arguments) => describe(&arguments).await,
             TopicCommand::AddPartitions {
                 name,
                 partitions,
@@ -132,21 +134,29 @@ struct Description {
     earliest: Offsets,
     latest: Offsets,
     configs: Vec<ConfigEntry>,
+    /// What routers have seen of its keys, if they were asked.
+    keys: Option<Keys>,
 }
 
 type Offsets = BTreeMap<PartitionIndex, ListedOffset>;
 
-async fn describe(admin: &Admin, name: &str, is_json: bool) -> Result<(), Failure> {
+async fn describe(arguments: &TopicDescribeArguments) -> Result<(), Failure> {
+    let name = arguments.name.as_str();
+    let admin = connect(&arguments.connect).await?.admin();
     let topic = admin.describe_topic(name).await;
     let topic = topic.map_err(|error| failed("", &error))?;
-    let configs = configs(admin, name).await?;
+    let configs = configs(&admin, name).await?;
     let description = Description {
         topic,
-        earliest: offsets(admin, name, OffsetSpec::Earliest).await?,
-        latest: offsets(admin, name, OffsetSpec::Latest).await?,
+        earliest: offsets(&admin, name, OffsetSpec::Earliest).await?,
+        latest: offsets(&admin, name, OffsetSpec::Latest).await?,
         configs,
+        keys: match arguments.keys {
+            true => Some(keys::ask(name, &arguments.admin).await?),
+            false => None,
+        },
     };
-    print(if is_json {
+    print(if arguments.json {
         description.json().to_string()
     } else {
         description.tables()
@@ -199,12 +209,15 @@ impl Description {
             "REPLICAS",
             "IN SYNC",
         ];
+        let keys = self.keys.as_ref();
+        let keys = keys.map(|keys| format!("\n\n{}", keys.tables()));
         format!(
-            "topic {}, id {}\n\n{}\n\n{}",
+            "topic {}, id {}\n\n{}\n\n{}{}",
             self.topic.name,
             or_dash(self.topic.id),
             table(&heads, &partitions),
-            table(&["CONFIG", "VALUE", "FROM"], &configs)
+            table(&["CONFIG", "VALUE", "FROM"], &configs),
+            keys.unwrap_or_default()
         )
     }
 
@@ -230,12 +243,16 @@ impl Description {
                 "from": origin(config.source),
             })
         });
-        json!({
+        let mut description = json!({
             "name": self.topic.name,
             "id": self.topic.id.map(|id| id.to_string()),
             "partitions": partitions.collect::<Vec<_>>(),
             "configs": configs.collect::<Vec<_>>(),
-        })
+        });
+        if let Some(keys) = &self.keys {
+            description["keys"] = keys.json();
+        }
+        description
     }
 }
 

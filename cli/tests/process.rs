@@ -18,6 +18,8 @@ mod disk;
 mod failover;
 #[path = "process/folder.rs"]
 mod folder;
+#[path = "process/keys.rs"]
+mod keys;
 #[path = "process/metrics.rs"]
 mod metrics;
 #[path = "process/relay.rs"]

@@ -3,21 +3,25 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use keylane_protocol::identifiers::TopicName;
 use tokio::time::timeout;
 
 use super::registry::Registry;
 use super::request::{Page, Status};
 use super::text::{CONTENT_TYPE, Exposition};
-use super::{Node, partitions};
+use super::{Node, keys, partitions};
 
 /// A runtime that has not answered by then is taken to hang: none waits for a disk or for another node.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+
+const JSON: &str = "application/json";
 
 const WORDS: &str = "text/plain; charset=utf-8";
 
 const CONTENTS: &str = "/metrics  what this process counts, for Prometheus\n\
                         /healthz  200 while the process lives and its threads answer\n\
-                        /readyz   200 while it serves clients; else 503 and why not\n";
+                        /readyz   200 while it serves clients; else 503 and why not\n\
+                        /keys?topic=NAME  hot keys, fullness of partitions and foreign partitioners, as routers see them\n";
 
 /// An answer.
 pub(super) struct Answer {
@@ -81,6 +85,7 @@ impl Pages {
             Page::Metrics => self.metrics(),
             Page::Health => self.health().await,
             Page::Readiness => self.readiness(),
+            Page::Keys(topic) => self.keys(&topic),
         }
     }
 
@@ -99,10 +104,29 @@ impl Pages {
         if !brokers.is_empty() {
             partitions::write(&brokers, &mut exposition);
         }
+        let routers = routers(&nodes);
+        if !routers.is_empty() {
+            let skews = routers.iter();
+            let skews = skews.map(|probe| (probe.node().to_owned(), probe.skews()));
+            keys::write(&skews.collect::<Vec<_>>(), &mut exposition);
+        }
         Answer {
             status: Status::Ok,
             content_type: CONTENT_TYPE,
             body: exposition.into_text(),
+        }
+    }
+
+    fn keys(&self, topic: &TopicName) -> Answer {
+        let routers = routers(&self.nodes());
+        if routers.is_empty() {
+            let words = "this process has no router, and only routers look at keys";
+            return Answer::words(Status::NotFound, words.to_owned());
+        }
+        Answer {
+            status: Status::Ok,
+            content_type: JSON,
+            body: keys::page(topic, &routers),
         }
     }
 
@@ -144,4 +168,12 @@ impl Pages {
     fn lock(&self) -> MutexGuard<'_, Vec<Node>> {
         self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn routers(nodes: &[Node]) -> Vec<keylane_router::Probe> {
+    let routers = nodes.iter().filter_map(|node| match node {
+        Node::Router(probe) => Some(probe.clone()),
+        Node::Broker(_) => None,
+    });
+    routers.collect()
 }

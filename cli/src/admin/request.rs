@@ -4,6 +4,8 @@
 
 use std::fmt::Write;
 
+use keylane_protocol::identifiers::TopicName;
+
 /// The most bytes of a request's head; longer ones are refused.
 pub(super) const HEAD_BYTES_MAX: usize = 8 * 1024;
 
@@ -11,17 +13,19 @@ pub(super) const HEAD_BYTES_MAX: usize = 8 * 1024;
 const HEADERS_MAX: usize = 64;
 
 /// What can be asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Page {
     /// What there is.
     Contents,
     Metrics,
     Health,
     Readiness,
+    /// What routers have seen of the keys of a topic.
+    Keys(TopicName),
 }
 
 /// A request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Asked {
     pub(super) page: Page,
     /// Whether only the head of the answer is wanted.
@@ -35,8 +39,10 @@ pub(super) enum Refused {
     Malformed,
     #[error("the head of a request has at most {HEAD_BYTES_MAX} bytes and {HEADERS_MAX} headers")]
     TooLong,
-    #[error("there is nothing here but /metrics, /healthz and /readyz")]
+    #[error("there is nothing here but /metrics, /healthz, /readyz and /keys?topic=NAME")]
     NotFound,
+    #[error("name the topic: /keys?topic=NAME")]
+    NoTopic,
     #[error("only GET and HEAD are answered")]
     Method,
     #[error("the request did not come in time")]
@@ -46,7 +52,7 @@ pub(super) enum Refused {
 impl Refused {
     pub(super) fn status(self) -> Status {
         match self {
-            Self::Malformed => Status::BadRequest,
+            Self::Malformed | Self::NoTopic => Status::BadRequest,
             Self::TooLong => Status::TooLong,
             Self::NotFound => Status::NotFound,
             Self::Method => Status::MethodNotAllowed,
@@ -102,14 +108,23 @@ pub(super) fn read(arrived: &[u8]) -> Result<Option<Asked>, Refused> {
         _ => return Err(Refused::Method),
     };
     let path = request.path.unwrap_or_default();
-    let page = match path.split('?').next() {
-        Some("/") => Page::Contents,
-        Some("/metrics") => Page::Metrics,
-        Some("/healthz") => Page::Health,
-        Some("/readyz") => Page::Readiness,
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
+    let page = match path {
+        "/" => Page::Contents,
+        "/metrics" => Page::Metrics,
+        "/healthz" => Page::Health,
+        "/readyz" => Page::Readiness,
+        "/keys" => Page::Keys(topic_in(query).ok_or(Refused::NoTopic)?),
         _ => return Err(Refused::NotFound),
     };
     Ok(Some(Asked { page, is_head }))
+}
+
+/// Returns the topic that a query names. No character of a topic's name is written otherwise in a query.
+fn topic_in(query: &str) -> Option<TopicName> {
+    let mut pairs = query.split('&');
+    let name = pairs.find_map(|pair| pair.strip_prefix("topic="))?;
+    TopicName::new(name).ok()
 }
 
 /// Returns the head of an answer whose body has so many bytes.
@@ -131,7 +146,7 @@ mod tests {
     use super::*;
 
     fn check(text: &str, expected: Result<Option<Asked>, Refused>) {
-        assert_eq!(read(text.as_bytes()), expected, "{text:?}");
+        assert_eq!((text, read(text.as_bytes())), (text, expected));
     }
 
     fn asks(page: Page, is_head: bool) -> Result<Option<Asked>, Refused> {
@@ -155,6 +170,15 @@ mod tests {
         );
         check("POST /metrics HTTP/1.1\r\n\r\n", Err(Refused::Method));
         check("get /metrics HTTP/1.1\r\n\r\n", Err(Refused::Method));
+        let keys = Page::Keys(TopicName::new("a.b-c_1").expect("a name"));
+        check(
+            "GET /keys?x=1&topic=a.b-c_1 HTTP/1.1\r\n\r\n",
+            asks(keys, false),
+        );
+        for query in ["", "?", "?topic=", "?topic=a/b", "?topic=%41", "?topics=a"] {
+            let request = format!("GET /keys{query} HTTP/1.1\r\n\r\n");
+            check(&request, Err(Refused::NoTopic));
+        }
         check("\u{0}\u{1}", Err(Refused::Malformed));
         check("GET /metrics HTTP/2\r\n\r\n", Err(Refused::Malformed));
     }

@@ -1,6 +1,7 @@
 //! Flags of the commands that talk to a cluster: `topic`, `produce`, `consume`.
 
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
+use keylane_protocol::cluster::Endpoint;
 use std::path::PathBuf;
 
 use super::ConnectArguments;
@@ -29,16 +30,7 @@ pub(crate) enum TopicCommand {
         json: bool,
     },
     /// Show a topic's partitions with their offsets, and its configuration
-    Describe {
-        /// The topic's name
-        name: String,
-        /// How to reach the cluster.
-        #[command(flatten)]
-        connect: ConnectArguments,
-        /// Print one JSON document instead of tables
-        #[arg(long)]
-        json: bool,
-    },
+    Describe(TopicDescribeArguments),
     /// Give a topic more partitions; records stay where they are, but keys may go to other partitions from then on
     AddPartitions {
         /// The topic's name
@@ -89,6 +81,30 @@ pub(crate) struct TopicCreateArguments {
     /// A setting of the topic, such as durability=page-cache or segment.bytes=16777216; may be given again
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) config: Vec<String>,
+}
+
+/// `keylane topic describe`.
+#[derive(Debug, Args)]
+pub(crate) struct TopicDescribeArguments {
+    /// The topic's name
+    pub(crate) name: String,
+    /// How to reach the cluster.
+    #[command(flatten)]
+    pub(crate) connect: ConnectArguments,
+    /// Also show hot keys, the fullest partition, and clients that place keys differently, as routers have seen them
+    #[arg(long, requires = "admin")]
+    pub(crate) keys: bool,
+    /// The admin ports of all routers, for --keys; each has seen what went through it
+    #[arg(
+        long,
+        value_name = "HOST:PORT,…",
+        env = "KEYLANE_ADMIN",
+        value_delimiter = ','
+    )]
+    pub(crate) admin: Vec<Endpoint>,
+    /// Print one JSON document instead of tables
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// `keylane produce`.

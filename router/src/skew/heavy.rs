@@ -62,6 +62,13 @@ fn start_of(key: &[u8]) -> &[u8] {
 }
 
 impl HeavyHitters {
+    /// Returns the keys that others have counted, of which the first [`KEYS_MAX`] are kept.
+    #[must_use]
+    pub fn of(mut keys: Vec<HotKey>) -> Self {
+        keys.truncate(KEYS_MAX);
+        Self { keys }
+    }
+
     /// Counts a key for so many records.
     pub fn on_key(&mut self, key: &[u8], records: u64) {
         let hash = murmur2(key);

@@ -274,7 +274,6 @@ fn what_was_seen_by_several_adds_up() {
     let mut both = one.clone();
     both.merge(other);
     assert_eq!(both.bytes(), one.bytes() + other.bytes());
-    assert_eq!(both.bytes(), both.partition_bytes.iter().sum());
     assert_eq!(both.records, one.records + other.records);
     assert_eq!(both.clients.len(), 2);
     assert_eq!(&*both.keys.hottest()[0].start, b"airport-0");
@@ -283,9 +282,9 @@ fn what_was_seen_by_several_adds_up() {
 #[test]
 fn old_counts_fade() {
     let mut skew = Skew::new(1);
-    let keys = |key: &[u8]| batch(&vec![Some(key.to_vec()); 5000], Compression::None);
+    let keys = |key: &[u8]| batch(&vec![Some(key.to_vec()); 50_000], Compression::None);
     let (then, since) = (keys(b"then"), keys(b"since"));
-    for (batch, rounds) in [(&then, 9_000), (&since, 9_000)] {
+    for (batch, rounds) in [(&then, 900), (&since, 900)] {
         for _ in 0..rounds {
             pass(&mut skew, (murmur(b"then"), "a"), batch);
         }

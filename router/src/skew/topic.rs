@@ -20,7 +20,7 @@ const GAP_MAX: u64 = 64;
 const RECORDS_CLOSELY_SEEN: u64 = 1024;
 
 /// About so many records of one batch are looked at at most, however many it has.
-const SAMPLES_PER_BATCH: u64 = 8;
+const SAMPLES_PER_BATCH: u64 = 64;
 
 /// No more records of a batch are stepped over to reach one.
 const RECORDS_STEPPED_OVER_MAX: u64 = 63;
@@ -70,8 +70,8 @@ pub struct TopicWatch {
     pub sampled_total: u64,
     /// Keys that murmur2 would have placed elsewhere; never halved.
     pub elsewhere_total: u64,
-    /// The sum of all partitions' bytes.
-    bytes: u64,
+    /// The sum of all partitions' bytes, kept for [`BYTES_HALVED_AT`].
+    bytes_held: u64,
     /// Records that have passed, as far as their batches say.
     seen: u64,
     /// How many records pass before the next that is looked at.
@@ -89,7 +89,7 @@ impl TopicWatch {
             self.partition_bytes.resize(partition + 1, 0);
         }
         self.partition_bytes[partition] += bytes;
-        self.bytes += bytes;
+        self.bytes_held += bytes;
         // What is no batch is refused by its leader.
         if let Ok(header) = RecordBatchHeader::read(passed.batch) {
             match header.compression() {
@@ -170,25 +170,25 @@ impl TopicWatch {
             self.clients.values_mut().for_each(Placing::halve);
             self.clients.retain(|_, placing| placing.compared > 0);
         }
-        if self.bytes >= BYTES_HALVED_AT {
+        if self.bytes_held >= BYTES_HALVED_AT {
             self.compressed_bytes /= 2;
             self.partition_bytes
                 .iter_mut()
                 .for_each(|bytes| *bytes /= 2);
-            self.bytes = self.partition_bytes.iter().sum();
+            self.bytes_held = self.bytes();
         }
     }
 
     /// Returns the bytes of all partitions.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.bytes
+        self.partition_bytes.iter().sum()
     }
 
     /// Returns how many times the mean of all partitions the fullest one got; `None` before there were any bytes.
     #[must_use]
     pub fn skew(&self, partition_count: i32) -> Option<f64> {
-        let (bytes, fullest) = (self.bytes, self.partition_bytes.iter().max()?);
+        let (bytes, fullest) = (self.bytes(), self.partition_bytes.iter().max()?);
         #[expect(clippy::cast_precision_loss, reason = "it is shown, not counted with")]
         let skew = *fullest as f64 * f64::from(partition_count) / bytes as f64;
         (bytes > 0).then_some(skew)
@@ -204,7 +204,7 @@ impl TopicWatch {
         for (bytes, more) in self.partition_bytes.iter_mut().zip(&other.partition_bytes) {
             *bytes += more;
         }
-        self.bytes += other.bytes;
+        self.bytes_held += other.bytes_held;
         self.compressed_bytes += other.compressed_bytes;
         for (client_id, placing) in &other.clients {
             self.placing(client_id).add(*placing);
