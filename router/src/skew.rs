@@ -2,7 +2,7 @@
 //!
 //! Each runtime watches what it sends to leaders, in bounded memory and for a few nanoseconds a record: now and then it
 //! looks at the key of one record of an uncompressed batch. Compressed batches are not decompressed; their bytes are
-//! counted. Nothing depends on what is seen here. A core: no clock, and randomness by a seed ([`draw`]).
+//! counted. Nothing depends on what is seen here. A core: no clock, and randomness by a seed (`draw.rs`).
 //! Read [`topic`] next, then [`heavy`]; `probe.rs` shows it.
 
 mod draw;
