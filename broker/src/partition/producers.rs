@@ -1,6 +1,6 @@
 //! The producers of a partition, plain ones and routed ones: by its id, each is judged by its own rules.
 //!
-//! A core, as the two it is made of: [`producer_state`](super::producer_state) and [`routed_state`](super::routed_state).
+//! A core, as the two it is made of: [`producer_state`] and [`routed_state`].
 //! A snapshot of plain producers alone is theirs; another holds both:
 //!
 //! ```text
