@@ -1,4 +1,5 @@
-//! A cluster inside the calling process, for tests of any crate: real brokers, real sockets, a temporary folder.
+//! A cluster inside the calling process, for tests of any crate: a real broker, real routers if they are asked for, real
+//! sockets, a temporary folder.
 //!
 //! ```no_run
 //! let mut cluster = keylane_bench::EmbeddedCluster::start()?;
@@ -9,15 +10,22 @@
 //! ```
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
+use std::time::Duration;
 
 use keylane_broker::config::BrokerConfig;
 use keylane_broker::{Broker, StartError, StopError};
+use keylane_protocol::cluster::Endpoint;
+use keylane_router::Router;
+use keylane_router::config::RouterConfig;
 use tempfile::TempDir;
 
 /// The partitions of topics that are created by being used.
 const DEFAULT_PARTITIONS: i32 = 6;
+
+/// How long a router may take to find its cluster.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Why an embedded cluster could not be started or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +39,12 @@ pub enum EmbeddedError {
     /// A broker did not end well.
     #[error(transparent)]
     Stop(#[from] StopError),
+    /// A router did not start.
+    #[error(transparent)]
+    StartRouter(#[from] keylane_router::StartError),
+    /// A router did not find the broker.
+    #[error("the router has not found its cluster")]
+    RouterIsLost,
 }
 
 /// One broker with a temporary folder, which goes away with the cluster.
@@ -41,7 +55,15 @@ pub struct EmbeddedCluster {
     broker: Option<Broker>,
     config: BrokerConfig,
     address: SocketAddr,
+    routers: Vec<EmbeddedRouter>,
     folder: TempDir,
+}
+
+/// A router and where it is found, also while it is down.
+#[derive(Debug)]
+struct EmbeddedRouter {
+    router: Option<Router>,
+    address: SocketAddr,
 }
 
 impl EmbeddedCluster {
@@ -68,12 +90,87 @@ impl EmbeddedCluster {
         let address = broker.address();
         // A restart must be found where the clients look.
         config.listen = address;
+        config.internal_listen = broker.internal_address();
         Ok(Self {
             broker: Some(broker),
             config,
             address,
+            routers: Vec::new(),
             folder,
         })
+    }
+
+    /// Starts a cluster with so many routers in front of it.
+    ///
+    /// # Errors
+    /// When there is no temporary folder, or the broker or a router does not start.
+    pub fn start_with_routers(count: usize) -> Result<Self, EmbeddedError> {
+        let mut cluster = Self::start()?;
+        for _ in 0..count {
+            let listen = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
+            let router = cluster.start_router(listen)?;
+            cluster.routers.push(EmbeddedRouter {
+                address: router.address(),
+                router: Some(router),
+            });
+        }
+        Ok(cluster)
+    }
+
+    /// Returns where clients reach a router, as `host:port`. It stays the same through restarts.
+    ///
+    /// # Panics
+    /// When there are not so many.
+    #[must_use]
+    pub fn router_address(&self, index: usize) -> String {
+        self.routers[index].address.to_string()
+    }
+
+    /// Ends a router as a crash of its process would.
+    ///
+    /// # Panics
+    /// When there are not so many.
+    pub fn crash_router(&mut self, index: usize) {
+        drop(self.routers[index].router.take());
+    }
+
+    /// Starts a router again where it was.
+    ///
+    /// # Errors
+    /// When it does not start.
+    ///
+    /// # Panics
+    /// When there are not so many.
+    pub fn restart_router(&mut self, index: usize) -> Result<(), EmbeddedError> {
+        self.crash_router(index);
+        let router = self.start_router(self.routers[index].address)?;
+        self.routers[index].router = Some(router);
+        Ok(())
+    }
+
+    /// Blocks until the router serves.
+    fn start_router(&self, listen: SocketAddr) -> Result<Router, EmbeddedError> {
+        let internal = self.config.internal_listen;
+        let host = internal.ip().to_string().into();
+        let broker = Endpoint::new(&host, i32::from(internal.port()));
+        let mut config = RouterConfig::new(vec![broker.expect("a broker's own address")]);
+        config.listen = listen;
+        config.runtimes = 1;
+        let router = Router::start(config)?;
+        let mut serving = router.serving();
+        let wait = move || -> io::Result<bool> {
+            let mut builder = tokio::runtime::Builder::new_current_thread();
+            let runtime = builder.enable_all().build()?;
+            let begun = async { tokio::time::timeout(PATIENCE, serving.begun()).await };
+            Ok(runtime.block_on(begun).unwrap_or(false))
+        };
+        // The caller may be on a runtime, which cannot wait for another on its own thread.
+        let is_serving = std::thread::spawn(wait).join().unwrap_or(Ok(false))?;
+        if is_serving {
+            Ok(router)
+        } else {
+            Err(EmbeddedError::RouterIsLost)
+        }
     }
 
     /// Returns where clients connect, as `host:port`. It stays the same through restarts.
@@ -110,6 +207,9 @@ impl EmbeddedCluster {
     /// # Errors
     /// When the broker does not end well.
     pub fn stop(mut self) -> Result<(), EmbeddedError> {
+        for router in self.routers.drain(..).filter_map(|router| router.router) {
+            router.stop();
+        }
         if let Some(broker) = self.broker.take() {
             broker.stop()?;
         }

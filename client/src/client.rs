@@ -8,9 +8,11 @@ use crate::address::{Bootstrap, InvalidAddress, addresses};
 use crate::admin::Admin;
 use crate::ambient::fresh_seed;
 use crate::connection::{ConnectionSettings, Connections};
+use crate::limits::{REQUESTS_WAITING_MAX, ROUTER_CONNECTIONS_MAX};
 use crate::metadata::{MetadataCache, MetadataError};
 use crate::producer::ProducerBuilder;
 use crate::reader::ReaderBuilder;
+use crate::routers::Routers;
 
 /// A client of one cluster. Clones are cheap and share what is known of the cluster.
 #[derive(Clone, Debug)]
@@ -22,6 +24,7 @@ pub struct Client {
 pub(crate) struct Inner {
     pub(crate) settings: ConnectionSettings,
     pub(crate) metadata: MetadataCache,
+    pub(crate) routers: Routers,
     seeds: AtomicU64,
 }
 
@@ -56,6 +59,7 @@ impl ConnectError {
 pub struct ClientBuilder {
     client_id: String,
     request_timeout: Duration,
+    router_connections: usize,
     seed: Option<u64>,
 }
 
@@ -73,6 +77,7 @@ impl Client {
         ClientBuilder {
             client_id: "keylane".to_owned(),
             request_timeout: Duration::from_secs(30),
+            router_connections: 1,
             seed: None,
         }
     }
@@ -107,6 +112,13 @@ impl ClientBuilder {
         self
     }
 
+    /// Sets how many connections to routers the routed producers of this client share. Default 1, over which a thousand
+    /// producers cost least; a few more let large producers use more than one of a router's threads.
+    pub fn router_connections(mut self, connections: usize) -> Self {
+        self.router_connections = connections;
+        self
+    }
+
     /// Sets what jitter and the spreading of records without a key are drawn from, to make a test repeatable.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
@@ -127,7 +139,13 @@ impl ClientBuilder {
             let fault = "client_id has at most 249 bytes".to_owned();
             return Err(ConnectError::Setting(fault));
         }
+        if !(1..=ROUTER_CONNECTIONS_MAX).contains(&self.router_connections) {
+            let fault =
+                format!("router_connections must be between 1 and {ROUTER_CONNECTIONS_MAX}");
+            return Err(ConnectError::Setting(fault));
+        }
         let settings = ConnectionSettings {
+            requests_waiting_max: REQUESTS_WAITING_MAX,
             client_id: self.client_id.into(),
             request_timeout: self.request_timeout,
         };
@@ -136,6 +154,7 @@ impl ClientBuilder {
         let metadata = MetadataCache::new(bootstrap, connections, seed.wrapping_add(1));
         metadata.refresh(0, false).await?;
         let inner = Inner {
+            routers: Routers::new(self.router_connections, &settings, seed.wrapping_add(3)),
             settings,
             metadata,
             seeds: AtomicU64::new(seed.wrapping_add(2)),

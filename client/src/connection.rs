@@ -11,6 +11,7 @@ mod handshake;
 mod pool;
 mod task;
 mod versions;
+mod waiting;
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -19,6 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
+use keylane_protocol::api::ApiKey;
 use keylane_protocol::frame::{decode_response, request_frame};
 use keylane_protocol::message::Request;
 use tokio::sync::{Notify, oneshot};
@@ -28,14 +30,16 @@ use tokio_util::sync::CancellationToken;
 pub use self::error::ConnectionError;
 pub(crate) use self::pool::Connections;
 use self::versions::SpokenVersions;
+use self::waiting::WaitingRequests;
 use crate::address::BrokerAddress;
-use crate::limits::REQUESTS_WAITING_MAX;
 
 /// What every connection of a client has in common.
 #[derive(Clone, Debug)]
 pub(crate) struct ConnectionSettings {
     pub(crate) client_id: Arc<str>,
     pub(crate) request_timeout: Duration,
+    /// How many requests may wait for their answers.
+    pub(crate) requests_waiting_max: usize,
 }
 
 /// Takes the frame of an answer, or the reason why there is none. It runs on the connection's task: it must be short.
@@ -78,7 +82,7 @@ struct State {
     /// Requests that get no answer: they count as done once written.
     unanswered: VecDeque<Waiting>,
     /// Requests in the order in which they were handed over.
-    waiting: VecDeque<Waiting>,
+    waiting: WaitingRequests,
     failure: Option<ConnectionError>,
 }
 
@@ -108,6 +112,12 @@ impl Connection {
 
     pub(crate) fn is_alive(&self) -> bool {
         self.handle.shared.lock().failure.is_none()
+    }
+
+    /// Returns whether the peer offers an API in some version that this client speaks.
+    pub(crate) fn speaks(&self, key: ApiKey) -> bool {
+        let versions = &self.handle.shared.versions;
+        versions.highest_common(key).is_some()
     }
 
     /// Returns the version in which a request will be sent.
@@ -207,11 +217,11 @@ impl Connection {
 }
 
 impl State {
-    /// Returns the request that has to be done first. Answers come in order, so only a request ahead can hold up the
-    /// first one: its deadline is the one that counts, and a later request with a shorter time-out is due no earlier than
-    /// what it waits behind.
+    /// Returns the request that has to be done first. Answers come in order, or the requests have the same time-out: the
+    /// deadline of the first one is what counts, and a later request with a shorter time-out is due no earlier than what
+    /// it waits behind.
     fn first_due(&self) -> Option<&Waiting> {
-        let firsts = [self.waiting.front(), self.unanswered.front()];
+        let firsts = [self.waiting.first(), self.unanswered.front()];
         let firsts = firsts.into_iter().flatten();
         firsts.min_by_key(|waiting| waiting.deadline)
     }
@@ -247,7 +257,7 @@ impl Shared {
             return Err(failure.clone());
         }
         let count = state.waiting.len() + state.unanswered.len();
-        if count >= REQUESTS_WAITING_MAX {
+        if count >= self.settings.requests_waiting_max {
             return Err(ConnectionError::TooManyWaiting {
                 address: self.address.clone(),
                 count,
@@ -255,7 +265,7 @@ impl Shared {
         }
         state.outgoing.extend(frame);
         if is_answered {
-            state.waiting.push_back(waiting);
+            state.waiting.push(waiting);
         } else {
             state.unanswered.push_back(waiting);
         }

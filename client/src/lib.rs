@@ -26,13 +26,17 @@
 //!
 //! ```text
 //! client.rs     the entry                     connection/  one pipelined connection per broker
+//!                                             routers.rs   connections to routers, shared by producers
 //! producer/     records in                    metadata/    who leads what
 //! reader/       records out                   offsets.rs   offsets by place or time
 //! admin/        topics, settings, cluster     backoff.rs   pauses between attempts
 //! ```
 //!
-//! What decides (`producer::{accumulator, delivery}`, `reader::positions`, `metadata::view`) does no I/O, reads no clock
-//! and is tested without a runtime; `producer::sender` and `reader::fetcher` act.
+//! A client that has dialled a router produces *routed* by default: the router splits batches by key, and producers share a
+//! connection. At brokers and with Apache Kafka the same code produces partition by partition ([`ProducerBuilder::path`]).
+//!
+//! What decides (`producer::{accumulator, delivery, routed}`, `reader::positions`, `metadata::view`) does no I/O, reads no
+//! clock and is tested without a runtime; `producer::sender`, `producer::routed::side` and `reader::fetcher` act.
 
 mod address;
 mod admin;
@@ -46,6 +50,7 @@ mod metadata;
 mod offsets;
 mod producer;
 mod reader;
+mod routers;
 
 pub use address::{Bootstrap, BrokerAddress, InvalidAddress};
 pub use admin::{
@@ -63,7 +68,7 @@ pub use keylane_protocol::record::{Record, RecordHeader};
 pub use metadata::MetadataError;
 pub use offsets::{ListOffsetsError, ListedOffset, OffsetSpec};
 pub use producer::{
-    Acks, BuildProducerError, DeliveryError, DeliveryFailure, FlushError, Producer,
+    Acks, BuildProducerError, DeliveryError, DeliveryFailure, FlushError, Path, Producer,
     ProducerBuilder, ProducerRecord, Receipt, RecordPlace, SendError,
 };
 

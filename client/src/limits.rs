@@ -9,6 +9,13 @@ pub(crate) const RESPONSE_BYTES_MAX: usize = 100 * 1024 * 1024;
 /// only an application with thousands of concurrent admin calls meets it, and gets an error that says so.
 pub(crate) const REQUESTS_WAITING_MAX: usize = 1024;
 
+/// The same for a connection to a router that the producers of a client share: thirty thousand small producers may have
+/// a batch in flight each, whose bytes count against their own memory.
+pub(crate) const SHARED_REQUESTS_WAITING_MAX: usize = 32 * 1024;
+
+/// The most connections to routers that the producers of a client share; more of them are no fewer writes.
+pub(crate) const ROUTER_CONNECTIONS_MAX: usize = 64;
+
 /// How long a TCP connection may take to be set up; its handshake is bounded by the request time-out.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -35,3 +42,9 @@ pub(crate) const PARTITIONS_MAX: usize = 1_000_000;
 
 /// The capacity a topic's first routed batch gets; a producer that sends one small record at a time needs no more.
 pub(crate) const ROUTED_BATCH_BYTES_FIRST: usize = 512;
+
+/// The size of the largest routed batch, unless a single record is larger.
+pub(crate) const ROUTED_BATCH_BYTES_MAX: usize = 1024 * 1024;
+
+/// The most routed batches of a topic that may be sent and not answered: as many as the window has numbers.
+pub(crate) const ROUTED_IN_FLIGHT_MAX: usize = 1024;

@@ -7,4 +7,4 @@ mod view;
 
 pub(crate) use self::cache::MetadataCache;
 pub use self::cache::MetadataError;
-pub(crate) use self::view::ClusterView;
+pub(crate) use self::view::{ClusterView, TopicView};

@@ -1,136 +1,165 @@
-//! The producer. `send` copies a record into the open batch of its partition; one task per producer does the rest.
+//! The producer: one API over two ways to a partition.
 //!
 //! ```text
-//! send ──► accumulator (core, short lock) ──► sender (task) ──► one connection per broker
-//!              receipt ◄── outcome of the batch ◄── delivery (core) ◄── answers
+//!            ┌─ no partition named, through a router ──► routed       the router splits batches by key
+//! send ──────┤
+//!            └─ else ──────────────────────────────────► partitioned  one batch per partition, to its leader
 //! ```
-//! `delivery` holds the rules of order and single writing, `accumulator` those of batching; both without I/O and clock.
+//! `routed` and `partitioned` each have their cores, which decide, and a shell. Memory and those who wait for it are
+//! common to both.
 
 mod accumulator;
 mod batch;
 mod config;
 mod delivery;
 mod error;
+mod partitioned;
 mod receipt;
 mod record;
 mod request;
 pub(crate) mod routed;
 mod sender;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
 
 use keylane_protocol::record_batch::NewRecord;
-use tokio::sync::{Notify, Semaphore, SemaphorePermit};
-use tokio::task::JoinHandle;
+use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
 use tokio::task::coop::consume_budget;
 
-use self::accumulator::{Accumulator, AccumulatorSettings, Appended};
 use self::batch::RecordFields;
 use self::config::ProducerConfig;
-pub use self::config::{Acks, ProducerBuilder};
+pub use self::config::{Acks, Path, ProducerBuilder};
 pub use self::error::{BuildProducerError, DeliveryError, DeliveryFailure, FlushError, SendError};
+use self::partitioned::PartitionedSide;
 pub use self::receipt::{Receipt, RecordPlace};
 pub use self::record::ProducerRecord;
+use self::routed::RoutedSide;
 use crate::ambient;
 use crate::client::Client;
 
+/// What a batch takes besides its records: lest the largest record ask for more memory than there is.
+const BATCH_FRAME_BYTES: usize = 128;
+
 /// Sends records. Clones share batches, memory and connections.
 ///
-/// With the default acks it is idempotent: retries write nothing twice, and records of one partition are written in the
-/// order in which `send` returned. Call [`Producer::flush`] or [`Producer::close`] before the last clone is dropped;
-/// what is not acknowledged by then is given up, with a warning in the log.
+/// With the default acks it is idempotent: retries write nothing twice, and records of one key are written in the order in
+/// which `send` returned. Call [`Producer::flush`] or [`Producer::close`] before the last clone is dropped; what is not
+/// acknowledged by then is given up, with a warning in the log.
+///
+/// A producer is *routed* if the client has dialled a router ([`ProducerBuilder::path`] says more): the router chooses
+/// partitions. A record that names its partition goes past that, in batches of that partition: the order of such records
+/// among themselves is kept, and that of all others among themselves, but none between the two.
 #[derive(Clone, Debug)]
 pub struct Producer {
     handle: Arc<Handle>,
 }
 
-/// Ends the sender when the last clone of the producer is dropped.
+/// Ends the tasks when the last clone of the producer is dropped.
 #[derive(Debug)]
 struct Handle {
-    shared: Arc<Shared>,
-    sender: Mutex<Option<JoinHandle<()>>>,
+    common: Arc<Common>,
+    routed: Option<RoutedSide>,
+    /// Of a routed producer, made with the first record that names its partition.
+    partitioned: OnceCell<PartitionedSide>,
+    is_closed: AtomicBool,
 }
 
-/// What the producer and its sender have in common.
+/// What both ways have in common.
 #[derive(Debug)]
-struct Shared {
+struct Common {
     client: Client,
     config: ProducerConfig,
-    accumulator: Mutex<Accumulator>,
     /// Free bytes.
     memory: Semaphore,
     /// How many `send`s wait for memory: while any does, batches go out without lingering.
     waiting_sends: AtomicUsize,
     /// How many `flush`es wait: likewise.
     waiting_flushes: AtomicUsize,
-    is_ending: AtomicBool,
-    /// Wakes the sender.
-    wake: Arc<Notify>,
+}
+
+/// What became of an attempt to place a record.
+#[derive(Debug)]
+enum Appended {
+    /// It is in a batch.
+    Placed(Receipt),
+    /// The topic's partitions must be made known first.
+    NeedsTopic,
+    /// So many bytes of memory must be free first.
+    NeedsMemory(usize),
+    /// It names its partition, and nothing has been sent that way yet.
+    NeedsPartitioned,
 }
 
 impl Producer {
-    async fn start(client: Client, config: ProducerConfig) -> Result<Self, BuildProducerError> {
-        let identity = match config.acks {
-            Acks::All => Some(request::new_identity(&client.inner).await?),
-            Acks::None | Acks::Leader => None,
-        };
-        let settings = AccumulatorSettings {
-            batch_size_bytes: config.batch_size_bytes,
-            max_record_bytes: config.max_record_bytes,
-            linger: config.linger,
-            delivery_timeout: config.delivery_timeout,
-        };
-        let shared = Arc::new(Shared {
-            accumulator: Mutex::new(Accumulator::new(settings, client.inner.next_seed())),
-            memory: Semaphore::new(config.memory_bytes),
+    async fn start(
+        client: Client,
+        config: ProducerConfig,
+        is_routed: bool,
+    ) -> Result<Self, BuildProducerError> {
+        let common = Arc::new(Common {
+            memory: Semaphore::new(config.memory_bytes + BATCH_FRAME_BYTES),
             client,
             config,
             waiting_sends: AtomicUsize::new(0),
             waiting_flushes: AtomicUsize::new(0),
-            is_ending: AtomicBool::new(false),
-            wake: Arc::default(),
         });
-        let sender = tokio::spawn(sender::run(Arc::clone(&shared), identity));
+        let (routed, partitioned) = if is_routed {
+            let routed = RoutedSide::start(Arc::clone(&common)).await?;
+            (Some(routed), OnceCell::new())
+        } else {
+            let partitioned = PartitionedSide::start(Arc::clone(&common)).await?;
+            (None, OnceCell::new_with(Some(partitioned)))
+        };
         Ok(Self {
             handle: Arc::new(Handle {
-                shared,
-                sender: Mutex::new(Some(sender)),
+                common,
+                routed,
+                partitioned,
+                is_closed: AtomicBool::new(false),
             }),
         })
     }
 
+    /// Returns whether records that name no partition are routed.
+    #[must_use]
+    pub fn is_routed(&self) -> bool {
+        self.handle.routed.is_some()
+    }
+
     /// Takes a record and returns the receipt that tells where it was written.
     ///
-    /// Waits only while the producer's memory is used up or the topic is not known yet. A future that is dropped while it
-    /// waits has sent nothing.
+    /// Waits only while the producer's memory is used up or the topic is not known yet, and before the first record of a
+    /// routed producer that names its partition, for a second producer id. A future that is dropped while it waits has
+    /// sent nothing.
     ///
     /// # Errors
     /// When the record cannot be taken; it is then certain that it will not be written.
     pub async fn send(&self, record: ProducerRecord<'_>) -> Result<Receipt, SendError> {
-        // A task that sends without a pause must let the sender run too, which may share its thread.
+        // A task that sends without a pause must let others run too, which may share its thread.
         consume_budget().await;
         let mut permit = None;
         loop {
             match self.place(&record, &mut permit)? {
-                Appended::Placed { receipt, .. } => return Ok(receipt),
-                Appended::NeedsTopic => self.learn_topic(record.topic).await?,
+                Appended::Placed(receipt) => return Ok(receipt),
+                Appended::NeedsTopic => self.learn_topic(&record).await?,
                 Appended::NeedsMemory(bytes) => {
                     drop(permit.take());
                     permit = Some(self.wait_for_memory(bytes).await?);
                 }
+                Appended::NeedsPartitioned => self.start_partitioned().await?,
             }
         }
     }
 
-    /// Takes a record if that needs no waiting, else returns `None`: memory is used up or the topic not known yet.
+    /// Takes a record if that needs no waiting, else returns `None`: [`Producer::send`] says for what it may wait.
     ///
     /// # Errors
     /// When the record can never be taken.
     pub fn try_send(&self, record: &ProducerRecord<'_>) -> Result<Option<Receipt>, SendError> {
         Ok(match self.place(record, &mut None)? {
-            Appended::Placed { receipt, .. } => Some(receipt),
-            Appended::NeedsTopic | Appended::NeedsMemory(_) => None,
+            Appended::Placed(receipt) => Some(receipt),
+            Appended::NeedsTopic | Appended::NeedsMemory(_) | Appended::NeedsPartitioned => None,
         })
     }
 
@@ -139,21 +168,23 @@ impl Producer {
     /// # Errors
     /// When some record sent since the last `flush` is not known to be written, whether or not its receipt was awaited.
     pub async fn flush(&self) -> Result<(), FlushError> {
-        let shared = &self.handle.shared;
-        let outcomes = {
-            let mut accumulator = shared.lock();
-            accumulator.seal_all();
-            accumulator.outcomes()
-        };
-        let _waiting = Waiting::new(&shared.waiting_flushes);
-        shared.wake.notify_one();
-        for outcome in outcomes {
+        let handle = &self.handle;
+        let _waiting = Waiting::new(&handle.common.waiting_flushes);
+        let routed = handle.routed.iter().flat_map(RoutedSide::seal_all);
+        let partitioned = handle.partitioned.get().into_iter();
+        let outcomes = routed.chain(partitioned.flat_map(PartitionedSide::seal_all));
+        for outcome in outcomes.collect::<Vec<_>>() {
             // The failure is counted below, with those of batches that were settled before.
             let _ = Receipt::new(outcome, 0).await;
         }
-        match shared.lock().take_failed() {
+        let routed = handle.routed.as_ref().and_then(RoutedSide::take_failed);
+        let partitioned = handle.partitioned.get();
+        let partitioned = partitioned.and_then(PartitionedSide::take_failed);
+        let counts = [&routed, &partitioned].into_iter().flatten();
+        let records = counts.map(|(records, _)| records).sum();
+        match routed.or(partitioned) {
             None => Ok(()),
-            Some((records, first)) => Err(FlushError { records, first }),
+            Some((_, first)) => Err(FlushError { records, first }),
         }
     }
 
@@ -162,16 +193,22 @@ impl Producer {
     /// # Errors
     /// As for [`Producer::flush`].
     pub async fn close(&self) -> Result<(), FlushError> {
-        self.handle.shared.lock().close();
+        let handle = &self.handle;
+        handle.is_closed.store(true, Ordering::Release);
+        if let Some(routed) = &handle.routed {
+            routed.close();
+        }
+        if let Some(partitioned) = handle.partitioned.get() {
+            partitioned.close();
+        }
         let flushed = self.flush().await;
-        self.handle.end();
-        let sender = self.handle.sender.lock();
-        let sender = sender
-            .expect("no code panics while it holds this lock")
-            .take();
-        if let Some(sender) = sender {
+        handle.end();
+        let routed = handle.routed.as_ref().and_then(RoutedSide::task);
+        let partitioned = handle.partitioned.get();
+        let partitioned = partitioned.and_then(PartitionedSide::task);
+        for task in routed.into_iter().chain(partitioned) {
             // It ends by itself; a runtime that is shutting down may have taken it already.
-            let _ = sender.await;
+            let _ = task.await;
         }
         flushed
     }
@@ -181,7 +218,7 @@ impl Producer {
         record: &ProducerRecord<'_>,
         permit: &mut Option<SemaphorePermit<'a>>,
     ) -> Result<Appended, SendError> {
-        let shared = &*self.handle.shared;
+        let handle = &*self.handle;
         let fields = RecordFields {
             topic: record.topic,
             partition: record.partition,
@@ -192,41 +229,78 @@ impl Producer {
                 headers: &record.headers,
             },
         };
-        let reserve = |bytes: usize| shared.reserve(bytes, permit);
-        let appended = shared.lock().append(&fields, ambient::now, reserve)?;
-        if let Appended::Placed {
-            wakes_sender: true, ..
-        } = appended
-        {
-            shared.wake.notify_one();
+        let reserve = |bytes: usize| handle.common.reserve(bytes, permit);
+        if let Some(routed) = self.routes(record) {
+            return routed.place(&fields, reserve);
         }
-        Ok(appended)
+        match handle.partitioned.get() {
+            Some(partitioned) => partitioned.place(&fields, reserve),
+            None if handle.is_closed.load(Ordering::Acquire) => Err(SendError::Closed),
+            None => Ok(Appended::NeedsPartitioned),
+        }
     }
 
-    async fn learn_topic(&self, name: &str) -> Result<(), SendError> {
-        let shared = &self.handle.shared;
-        let metadata = &shared.client.inner.metadata;
-        let topic = metadata.topic(name, shared.config.creates_topics).await?;
-        let count = topic.partitions.len();
-        shared.lock().set_partitions(&topic.name, count);
+    /// Returns the routed half if this record goes there.
+    fn routes(&self, record: &ProducerRecord<'_>) -> Option<&RoutedSide> {
+        let routed = self.handle.routed.as_ref();
+        routed.filter(|_| record.partition.is_none())
+    }
+
+    async fn learn_topic(&self, record: &ProducerRecord<'_>) -> Result<(), SendError> {
+        let common = &self.handle.common;
+        let metadata = &common.client.inner.metadata;
+        let creates_topics = common.config.creates_topics;
+        let topic = metadata.topic(record.topic, creates_topics).await?;
+        match (self.routes(record), self.handle.partitioned.get()) {
+            (Some(routed), _) => routed.learn(&topic),
+            (None, Some(partitioned)) => partitioned.learn(&topic),
+            (None, None) => {}
+        }
+        Ok(())
+    }
+
+    async fn start_partitioned(&self) -> Result<(), SendError> {
+        let common = &self.handle.common;
+        let start = || PartitionedSide::start(Arc::clone(common));
+        let started = self.handle.partitioned.get_or_try_init(start).await;
+        let refused = |error| SendError::NoProducerId(Arc::new(error));
+        let started = started.map_err(refused)?;
+        // It may have been closed in the meantime.
+        if self.handle.is_closed.load(Ordering::Acquire) {
+            started.close();
+            started.end();
+        }
         Ok(())
     }
 
     async fn wait_for_memory(&self, bytes: usize) -> Result<SemaphorePermit<'_>, SendError> {
-        let shared = &self.handle.shared;
-        let _waiting = Waiting::new(&shared.waiting_sends);
-        shared.wake.notify_one();
+        let common = &self.handle.common;
+        let _waiting = Waiting::new(&common.waiting_sends);
+        self.handle.wake();
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let permit = shared.memory.acquire_many(bytes).await;
+        let permit = common.memory.acquire_many(bytes).await;
         permit.map_err(|_| SendError::Closed)
     }
 }
 
 impl Handle {
+    fn wake(&self) {
+        if let Some(routed) = &self.routed {
+            routed.wake();
+        }
+        if let Some(partitioned) = self.partitioned.get() {
+            partitioned.wake();
+        }
+    }
+
     fn end(&self) {
-        self.shared.is_ending.store(true, Ordering::Release);
-        self.shared.memory.close();
-        self.shared.wake.notify_one();
+        self.common.memory.close();
+        if let Some(routed) = &self.routed {
+            routed.end();
+        }
+        if let Some(partitioned) = self.partitioned.get() {
+            partitioned.end();
+        }
     }
 }
 
@@ -236,13 +310,7 @@ impl Drop for Handle {
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Accumulator> {
-        self.accumulator
-            .lock()
-            .expect("no code panics while it holds this lock")
-    }
-
+impl Common {
     /// Takes memory from what was waited for, else from what is free.
     fn reserve<'a>(&'a self, bytes: usize, permit: &mut Option<SemaphorePermit<'a>>) -> bool {
         if let Some(mut waited) = permit.take() {

@@ -10,7 +10,7 @@ use std::io::{Read, Write};
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
-use keylane_client::{Client, ProducerRecord};
+use keylane_client::{Client, Path, ProducerRecord};
 use tokio::time::Instant;
 
 use self::peer::Peer;
@@ -21,23 +21,77 @@ const RECORDS: usize = 4_000_000;
 #[test]
 #[ignore = "a measurement"]
 fn ceiling_of_one_producer() {
-    let (sender, receiver) = sync_channel(1);
-    std::thread::spawn(move || {
-        let runtime = runtime();
-        runtime.block_on(async {
-            let peer = Peer::start("orders", 1000).await;
-            peer.keep_nothing();
-            sender.send(peer.address).expect("the test waits");
-            std::future::pending::<()>().await;
-        });
-    });
-    let address = receiver.recv().expect("a peer");
+    let address = peer_in_a_thread(1000);
     runtime().block_on(one_record_in_flight(address));
     for batch_size_bytes in [16, 64, 128, 256].map(|kib| kib * 1024) {
         for partitions in [1, 16, 1000] {
             runtime().block_on(measure(address, batch_size_bytes, partitions));
         }
     }
+}
+
+/// Measures what a record costs when each of many small producers has one in flight, on either path.
+#[test]
+#[ignore = "a measurement"]
+fn cost_of_many_small_producers() {
+    for path in [Path::Routed, Path::Partitioned] {
+        let address = peer_in_a_thread(16);
+        runtime().block_on(many_producers(address, path));
+    }
+}
+
+async fn many_producers(address: std::net::SocketAddr, path: Path) {
+    const PRODUCERS: usize = 1000;
+    const RECORDS_EACH: usize = 100;
+    let client = Client::connect(address).await.expect("a peer");
+    let mut producers = Vec::new();
+    for _ in 0..PRODUCERS {
+        let producer = client.producer().path(path).linger(Duration::ZERO);
+        let producer = producer.build().await.expect("a producer");
+        // Connections and topics are made before the clock runs.
+        let record = ProducerRecord::to("orders").key("k").value("v");
+        let receipt = producer.send(record).await.expect("taken");
+        receipt.await.expect("answered");
+        producers.push(producer);
+    }
+    let begin = Instant::now();
+    let cpu = cpu_seconds();
+    let tasks = producers.into_iter().enumerate().map(|(index, producer)| {
+        tokio::spawn(async move {
+            let value = [b'x'; 100];
+            for number in 0..RECORDS_EACH {
+                let key = (index * RECORDS_EACH + number).to_string();
+                let record = ProducerRecord::to("orders").key(&key).value(&value);
+                let receipt = producer.send(record).await.expect("taken");
+                receipt.await.expect("answered");
+            }
+        })
+    });
+    for task in tasks.collect::<Vec<_>>() {
+        task.await.expect("no panic");
+    }
+    let records = (PRODUCERS * RECORDS_EACH) as f64;
+    println!(
+        "{path:?}: {:.0} records/s, producers' thread {:.2} s CPU per million records",
+        records / begin.elapsed().as_secs_f64(),
+        (cpu_seconds() - cpu) / records * 1e6,
+    );
+}
+
+/// Starts a peer that only answers.
+fn peer_in_a_thread(partitions: usize) -> std::net::SocketAddr {
+    let (sender, receiver) = sync_channel(1);
+    std::thread::spawn(move || {
+        let runtime = runtime();
+        runtime.block_on(async {
+            let peer = Peer::start("orders", partitions).await;
+            peer.keep_nothing();
+            peer.on_routed(|_| peer::Action::Serve);
+            sender.send(peer.address).expect("the test waits");
+            std::future::pending::<()>().await;
+        });
+    });
+    receiver.recv().expect("a peer")
 }
 
 fn runtime() -> tokio::runtime::Runtime {

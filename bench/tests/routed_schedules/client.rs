@@ -80,6 +80,7 @@ impl World {
     pub(crate) fn add_producer(&mut self, index: usize) {
         let settings = RoutedSettings {
             batch_size_bytes: Some(200),
+            batch_bytes_max: 1 << 20,
             max_record_bytes: 1000,
             linger: Duration::from_millis(self.chance.one_of(&[0, 5])),
             delivery_timeout: Duration::from_millis(LIFETIME_MS),

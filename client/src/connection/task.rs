@@ -97,14 +97,7 @@ fn answer(shared: &Shared, frame: Bytes) -> Result<(), ConnectionError> {
         reason,
     };
     let header = ResponseHeader::peek(&frame).map_err(|error| malformed(error.to_string()))?;
-    let mut state = shared.lock();
-    let is_asked = |id: i32| move |waiting: &Waiting| waiting.correlation_id == id;
-    let found = state
-        .waiting
-        .iter()
-        .position(is_asked(header.correlation_id));
-    let waiting = found.and_then(|index| state.waiting.remove(index));
-    drop(state);
+    let waiting = shared.lock().waiting.take(header.correlation_id);
     let waiting = waiting.ok_or_else(|| {
         malformed(format!(
             "nothing was asked with correlation id {}",

@@ -173,6 +173,32 @@ impl MetadataCache {
         self.connections.connect(broker, address).await
     }
 
+    /// Returns where to look for a router: the one that is named as leader first, the others in turn, then the addresses
+    /// given at the start. The one whose connection has just broken comes last of its kind.
+    pub(crate) fn routers(
+        &self,
+        turn: usize,
+        left: Option<BrokerId>,
+    ) -> Vec<(BrokerId, BrokerAddress)> {
+        let view = self.view();
+        let known = view.brokers.iter();
+        let mut known: Vec<_> = known.map(|(&id, address)| (id, address.clone())).collect();
+        if !known.is_empty() {
+            let turns = turn % known.len();
+            known.rotate_left(turns);
+        }
+        let mut partitions = view.topics.values().flat_map(|topic| &topic.partitions);
+        let leader = partitions.find_map(|partition| partition.leader);
+        known.sort_by_key(|&(id, _)| (Some(id) == left, Some(id) != leader));
+        let bootstrap = self.bootstrap.iter().enumerate();
+        let mut bootstrap: Vec<_> = bootstrap
+            .map(|(index, address)| (bootstrap_id(index), address.clone()))
+            .collect();
+        bootstrap.sort_by_key(|&(id, _)| Some(id) == left);
+        known.extend(bootstrap);
+        known
+    }
+
     fn wanted(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, bool>> {
         self.wanted
             .lock()

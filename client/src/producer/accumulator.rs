@@ -41,7 +41,7 @@ pub(crate) struct AccumulatorSettings {
 
 /// What became of an attempt to place a record.
 #[derive(Debug)]
-pub(crate) enum Appended {
+pub(crate) enum Placing {
     /// It is in a batch.
     Placed {
         receipt: Receipt,
@@ -153,7 +153,7 @@ impl Accumulator {
         record: &RecordFields<'_>,
         now: impl Fn() -> Instant,
         mut reserve: impl FnMut(usize) -> bool,
-    ) -> Result<Appended, SendError> {
+    ) -> Result<Placing, SendError> {
         if self.is_closed {
             return Err(SendError::Closed);
         }
@@ -168,14 +168,14 @@ impl Accumulator {
         let mut wakes_sender = false;
         loop {
             let Some(id) = self.choose(record)? else {
-                return Ok(Appended::NeedsTopic);
+                return Ok(Placing::NeedsTopic);
             };
             let lane = &mut self.lanes[id.0];
             let Some(open) = &mut lane.open else {
                 let capacity = lane.next_capacity.min(self.settings.batch_size_bytes);
                 let capacity = capacity.max(OpenBatch::capacity_for(size));
                 if !reserve(capacity) {
-                    return Ok(Appended::NeedsMemory(capacity));
+                    return Ok(Placing::NeedsMemory(capacity));
                 }
                 wakes_sender |= self.open(id, capacity, now());
                 continue;
@@ -183,7 +183,7 @@ impl Accumulator {
             if open.has_room(size) || open.grow(size, self.settings.batch_size_bytes, &mut reserve)
             {
                 let receipt = open.append(&record.record);
-                return Ok(Appended::Placed {
+                return Ok(Placing::Placed {
                     receipt,
                     wakes_sender,
                 });

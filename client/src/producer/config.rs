@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use keylane_protocol::compression::Compression;
 
+use super::request::any_broker;
 use super::{BuildProducerError, Producer};
 use crate::client::Client;
-use crate::limits::UNRESOLVED_BATCHES_MAX;
+use crate::limits::{ROUTED_BATCH_BYTES_MAX, ROUTED_IN_FLIGHT_MAX, UNRESOLVED_BATCHES_MAX};
+use crate::routers::is_router;
 
 /// Whom a batch waits for before it counts as written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,12 +32,27 @@ impl Acks {
     }
 }
 
+/// Which way records take to their partitions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Path {
+    /// Routed where that is offered and the other settings allow it, else partitioned.
+    #[default]
+    Automatic,
+    /// A router chooses the partitions: batches are by topic, and many producers of one client share a connection. Needs
+    /// [`Acks::All`] and no compression.
+    Routed,
+    /// The client chooses the partitions, as Kafka's clients do.
+    Partitioned,
+}
+
 /// The producer's settings, checked.
 #[derive(Clone, Debug)]
 pub(crate) struct ProducerConfig {
     pub(crate) acks: Acks,
     pub(crate) linger: Duration,
     pub(crate) batch_size_bytes: usize,
+    /// `None` for one that follows from the number of partitions.
+    pub(crate) routed_batch_size_bytes: Option<usize>,
     pub(crate) memory_bytes: usize,
     pub(crate) max_record_bytes: usize,
     pub(crate) max_request_bytes: usize,
@@ -52,6 +69,7 @@ pub struct ProducerBuilder {
     client: Client,
     config: ProducerConfig,
     in_flight_requests: Option<usize>,
+    path: Path,
 }
 
 impl ProducerBuilder {
@@ -60,6 +78,7 @@ impl ProducerBuilder {
             acks: Acks::All,
             linger: Duration::from_millis(5),
             batch_size_bytes: 128 * 1024,
+            routed_batch_size_bytes: None,
             memory_bytes: 32 * 1024 * 1024,
             max_record_bytes: 1024 * 1024,
             max_request_bytes: 8 * 1024 * 1024,
@@ -72,6 +91,7 @@ impl ProducerBuilder {
             client,
             config,
             in_flight_requests: None,
+            path: Path::default(),
         }
     }
 
@@ -89,9 +109,11 @@ impl ProducerBuilder {
         self
     }
 
-    /// Sets the size at which a batch is sent without waiting any longer. Default 128 KiB.
+    /// Sets the size at which a batch is sent without waiting any longer. Default 128 KiB; for routed batches 4 KiB for
+    /// each of the topic's partitions, at least 64 KiB and at most 1 MiB, to which those grow that have to wait.
     pub fn batch_size_bytes(mut self, bytes: usize) -> Self {
         self.config.batch_size_bytes = bytes;
+        self.config.routed_batch_size_bytes = Some(bytes.min(ROUTED_BATCH_BYTES_MAX));
         self
     }
 
@@ -113,10 +135,18 @@ impl ProducerBuilder {
         self
     }
 
-    /// Sets how many requests to one broker may wait for their answers, 1 to 5. Default 5, and 1 with
-    /// [`Acks::Leader`], where more than one gives up the order of records when a request has to be repeated.
+    /// Sets how many requests to one broker, or routed batches of one topic, may wait for their answers. Default 5, and
+    /// 1 with [`Acks::Leader`], where more than one gives up the order of records when a request has to be repeated.
+    /// At most 1,024, of which the partitioned path uses 5: that many is what brokers remember.
     pub fn in_flight_requests(mut self, requests: usize) -> Self {
         self.in_flight_requests = Some(requests);
+        self
+    }
+
+    /// Sets which way records take to their partitions. Default [`Path::Automatic`]: through a router they are routed,
+    /// unless acks or compression need the partitioned path; at brokers and with Apache Kafka they are partitioned.
+    pub fn path(mut self, path: Path) -> Self {
+        self.path = path;
         self
     }
 
@@ -143,22 +173,55 @@ impl ProducerBuilder {
     /// Returns the producer, once the cluster has given it an id (unless acks are not [`Acks::All`]).
     ///
     /// # Errors
-    /// When settings make no sense, or the cluster gives no producer id.
+    /// When settings make no sense, the cluster gives no producer id, or nobody routes although that was asked for.
     pub async fn build(self) -> Result<Producer, BuildProducerError> {
         let mut config = self.config;
         config.in_flight_requests = self.in_flight_requests.unwrap_or(match config.acks {
             Acks::Leader => 1,
             Acks::None | Acks::All => UNRESOLVED_BATCHES_MAX,
         });
-        let faults = config.faults();
+        let mut faults = config.faults();
+        if self.path == Path::Routed {
+            faults.extend(config.faults_of_routed());
+        }
         if !faults.is_empty() {
             return Err(BuildProducerError::Settings { faults });
         }
-        Producer::start(self.client, config).await
+        let may_route = match self.path {
+            Path::Partitioned => false,
+            Path::Routed => true,
+            Path::Automatic => config.faults_of_routed().is_empty(),
+        };
+        let is_routed = may_route && finds_router(&self.client, self.path).await?;
+        Producer::start(self.client, config, is_routed).await
     }
 }
 
+/// Returns whether what was dialled is a router that takes routed batches.
+async fn finds_router(client: &Client, path: Path) -> Result<bool, BuildProducerError> {
+    let connection = any_broker(&client.inner).await?;
+    let is_router = is_router(&connection);
+    if !is_router && path == Path::Routed {
+        let address = connection.address().clone();
+        return Err(BuildProducerError::NotARouter { address });
+    }
+    Ok(is_router)
+}
+
 impl ProducerConfig {
+    /// Returns what keeps a producer with these settings from being routed.
+    fn faults_of_routed(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        if self.acks != Acks::All {
+            faults.push("a routed producer needs Acks::All".to_owned());
+        }
+        if self.compression != Compression::None {
+            faults
+                .push("a routed producer does not compress: routers split its batches".to_owned());
+        }
+        faults
+    }
+
     fn faults(&self) -> Vec<String> {
         let mut faults = Vec::new();
         let mut check = |is_right: bool, fault: &str| {
@@ -187,8 +250,8 @@ impl ProducerConfig {
             "max_request_bytes must be between 1 KiB and 64 MiB",
         );
         check(
-            (1..=UNRESOLVED_BATCHES_MAX).contains(&self.in_flight_requests),
-            "in_flight_requests must be between 1 and 5",
+            (1..=ROUTED_IN_FLIGHT_MAX).contains(&self.in_flight_requests),
+            "in_flight_requests must be between 1 and 1,024",
         );
         check(
             self.delivery_timeout > self.linger,

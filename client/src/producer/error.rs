@@ -6,6 +6,7 @@ use std::time::Duration;
 use keylane_protocol::error_code::ErrorCode;
 use keylane_protocol::identifiers::{PartitionIndex, TopicId};
 
+use crate::address::BrokerAddress;
 use crate::connection::ConnectionError;
 use crate::metadata::MetadataError;
 
@@ -19,10 +20,20 @@ pub enum BuildProducerError {
         faults: Vec<String>,
     },
     /// The cluster gave no producer id.
-    #[error("no producer id was given: {code}")]
+    #[error("no producer id was given: {code}{}", detail(.message))]
     Refused {
         /// What the broker says.
         code: ErrorCode,
+        /// The same for people, if the broker tells.
+        message: Option<Arc<str>>,
+    },
+    /// A routed producer was asked for, where nobody routes.
+    #[error(
+        "{address} routes no batches: dial a router for a routed producer, or let the path be chosen (Path::Automatic)"
+    )]
+    NotARouter {
+        /// Who was asked.
+        address: BrokerAddress,
     },
     /// No broker could be asked.
     #[error(transparent)]
@@ -34,8 +45,8 @@ impl BuildProducerError {
     #[must_use]
     pub fn is_retriable(&self) -> bool {
         match self {
-            Self::Settings { .. } => false,
-            Self::Refused { code } => code.is_retriable(),
+            Self::Settings { .. } | Self::NotARouter { .. } => false,
+            Self::Refused { code, .. } => code.is_retriable(),
             Self::Cluster(error) => error.is_retriable(),
         }
     }
@@ -65,6 +76,9 @@ pub enum SendError {
         /// How many there are.
         count: usize,
     },
+    /// The record names its partition, and the routed producer was given no second id for such records.
+    #[error("a record that names its partition cannot be sent: {0}")]
+    NoProducerId(Arc<BuildProducerError>),
     /// The topic or the cluster is not there.
     #[error(transparent)]
     Metadata(#[from] MetadataError),
@@ -76,6 +90,7 @@ impl SendError {
     pub fn is_retriable(&self) -> bool {
         match self {
             Self::Closed | Self::TooLarge { .. } | Self::UnknownPartition { .. } => false,
+            Self::NoProducerId(error) => error.is_retriable(),
             Self::Metadata(error) => error.is_retriable(),
         }
     }

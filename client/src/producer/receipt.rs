@@ -132,9 +132,11 @@ impl BatchOutcome {
         };
         let first = result.clone()?;
         let partition = partition.expect("only a batch with a number is written");
+        // The first offset is a peer's word: the sum need not fit.
+        let offset = first.and_then(|first| first.0.checked_add(i64::from(self.rank(index))));
         Ok(RecordPlace {
             partition,
-            offset: first.map(|first| first.plus(i64::from(self.rank(index)))),
+            offset: offset.map(Offset),
         })
     }
 

@@ -10,6 +10,7 @@
 mod batching;
 mod core;
 mod session;
+pub(super) mod side;
 mod spread;
 #[cfg(test)]
 mod tests;
@@ -18,12 +19,13 @@ mod verdict;
 mod window;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use keylane_protocol::identifiers::PartitionIndex;
 use keylane_protocol::offset::Sequence;
 
 pub use self::core::RoutedCore;
+pub(super) use self::side::RoutedSide;
 pub(crate) use self::spread::Spread;
 use self::verdict::Weight;
 use super::accumulator::BatchSerial;
@@ -36,6 +38,8 @@ use super::receipt::{BatchOutcome, BatchResult, Outcome, Receipt};
 pub struct RoutedSettings {
     /// The size at which a batch is full; `None` for one that follows from the number of partitions.
     pub batch_size_bytes: Option<usize>,
+    /// The size up to which a batch grows that has to wait, unless a single record is larger.
+    pub batch_bytes_max: usize,
     /// The size of the largest record.
     pub max_record_bytes: usize,
     /// How long a batch waits for more records.
@@ -66,8 +70,10 @@ pub enum RoutedAppended {
     Placed {
         /// Tells where the record was written.
         receipt: Receipt,
-        /// When the batch is due that was opened for it, if one was.
-        due: Option<std::time::Instant>,
+        /// When the batch is due, and when it is given up, if one was opened for the record.
+        opened: Option<(Instant, Instant)>,
+        /// Whether a batch of the topic is to be sent if it can be.
+        is_due: bool,
     },
     /// The topic's id and partitions must be made known first.
     NeedsTopic,
@@ -85,6 +91,8 @@ pub struct RoutedEffects {
     pub doubts_topic: bool,
     /// Whether another id is to be asked for: epochs are used up, or a broker fences this one.
     pub needs_identity: bool,
+    /// When the pause is over after which a topic begins another session, if one has failed.
+    pub paused_until: Option<Instant>,
     /// Whether topics besides the one in question may have something to send.
     pub frees_all: bool,
     is_fenced: bool,

@@ -12,17 +12,18 @@ use keylane_protocol::identifiers::BrokerId;
 use keylane_protocol::message::produce::ProduceResponse;
 use tokio::time::{sleep, sleep_until};
 
+use super::Acks;
 use super::accumulator::LaneId;
 use super::delivery::{
     Answer, BatchRef, Delivery, DeliverySettings, Effects, Identity, PlannedRequest, Situation,
 };
 use super::error::{BuildProducerError, DeliveryError, DeliveryFailure};
+use super::partitioned::Shared;
 use super::request::{answer_for, new_identity, produce_request};
-use super::{Acks, Shared};
 use crate::ambient;
 use crate::connection::{ConnectionError, Connections, Terms};
 use crate::inbox::Inbox;
-use crate::limits::BACKOFF_MAX;
+use crate::limits::{BACKOFF_MAX, UNRESOLVED_BATCHES_MAX};
 
 /// How long metadata is believed while nothing contradicts it: new partitions are found within that time.
 const METADATA_AGE_MAX: Duration = Duration::from_secs(300);
@@ -76,15 +77,15 @@ pub(super) async fn run(shared: Arc<Shared>, identity: Option<Identity>) {
 
 impl Sender {
     fn new(shared: Arc<Shared>, identity: Option<Identity>) -> Self {
-        let config = &shared.config;
+        let config = &shared.common.config;
         let settings = DeliverySettings {
-            in_flight_max: config.in_flight_requests,
+            in_flight_max: config.in_flight_requests.min(UNRESOLVED_BATCHES_MAX),
             max_request_bytes: config.max_request_bytes,
             compression: config.compression,
             delivery_timeout: config.delivery_timeout,
             resends: config.acks != Acks::None,
         };
-        let inner = &shared.client.inner;
+        let inner = &shared.common.client.inner;
         Self {
             connections: Arc::new(inner.new_connections()),
             delivery: Delivery::new(settings, identity, inner.next_seed()),
@@ -143,7 +144,7 @@ impl Sender {
         let (topic, partition) = self.delivery.name(lane);
         match answer_for(response, topic, partition) {
             Some(answer) => answer,
-            None if self.shared.config.acks == Acks::None => Answer::Written(None),
+            None if self.shared.common.config.acks == Acks::None => Answer::Written(None),
             None => Answer::Refused {
                 code: keylane_protocol::error_code::ErrorCode::UnknownServerError,
                 message: Some("the broker's answer does not mention the partition".into()),
@@ -153,7 +154,7 @@ impl Sender {
 
     /// Tells the cores of partitions that were met or came into being, and of their leaders.
     fn follow_metadata(&mut self) {
-        let view = self.shared.client.inner.metadata.view();
+        let view = self.shared.common.client.inner.metadata.view();
         let known = self.delivery.lane_count();
         let mut accumulator = self.shared.lock();
         let is_new_view = view.generation != self.generation;
@@ -187,7 +188,7 @@ impl Sender {
         for (lane, batch) in expired {
             let (topic, partition) = self.delivery.name(lane);
             let cause = DeliveryFailure::TimedOut {
-                after: self.shared.config.delivery_timeout,
+                after: self.shared.common.config.delivery_timeout,
                 last: None,
             };
             let error = DeliveryError::NotWritten {
@@ -206,7 +207,7 @@ impl Sender {
             let connections = Arc::clone(&self.connections);
             let situation = Situation {
                 now,
-                takes_all: self.shared.takes_all(),
+                takes_all: self.shared.common.takes_all(),
                 is_ready: &|broker| connections.ready(broker).is_some(),
             };
             let plan = self.delivery.plan(&self.shared.accumulator, &situation);
@@ -225,8 +226,8 @@ impl Sender {
 
     fn send(&mut self, planned: &PlannedRequest, now: Instant) {
         let broker = planned.broker;
-        let config = &self.shared.config;
-        let timeout = self.shared.client.inner.settings.request_timeout;
+        let config = &self.shared.common.config;
+        let timeout = self.shared.common.client.inner.settings.request_timeout;
         let timeout_ms = i32::try_from(timeout.as_millis() * 9 / 10).unwrap_or(i32::MAX);
         let request = produce_request(planned, &self.delivery, config, timeout_ms);
         let terms = Terms {
@@ -264,7 +265,10 @@ impl Sender {
     fn apply(&mut self, effects: Effects) {
         self.is_metadata_stale |= effects.is_metadata_stale;
         if effects.released_bytes > 0 {
-            self.shared.memory.add_permits(effects.released_bytes);
+            self.shared
+                .common
+                .memory
+                .add_permits(effects.released_bytes);
         }
         if !effects.settled.is_empty() {
             let mut accumulator = self.shared.lock();
@@ -278,7 +282,7 @@ impl Sender {
         }
         if effects.needs_identity && !self.is_asking_identity {
             self.is_asking_identity = true;
-            let client = Arc::clone(&self.shared.client.inner);
+            let client = Arc::clone(&self.shared.common.client.inner);
             self.inbox.start(async move {
                 let identity = new_identity(&client).await;
                 if identity.is_err() {
@@ -291,7 +295,7 @@ impl Sender {
     }
 
     fn dial(&mut self, broker: BrokerId) {
-        let view = self.shared.client.inner.metadata.view();
+        let view = self.shared.common.client.inner.metadata.view();
         let Some(address) = view.brokers.get(&broker).cloned() else {
             self.is_metadata_stale = true;
             return;
@@ -315,7 +319,7 @@ impl Sender {
         self.is_refreshing = true;
         self.is_metadata_stale = false;
         self.refresh_at = now + METADATA_AGE_MAX;
-        let client = Arc::clone(&self.shared.client.inner);
+        let client = Arc::clone(&self.shared.common.client.inner);
         let generation = self.generation;
         self.inbox.start(async move {
             if let Err(error) = client.metadata.refresh(generation, false).await {

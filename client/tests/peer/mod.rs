@@ -5,6 +5,8 @@
 
 #![allow(dead_code, reason = "each test target uses a part of it")]
 
+pub(crate) mod routed;
+
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -12,13 +14,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use bytestring::ByteString;
 use keylane_client::{BrokerId, ErrorCode, Offset, PartitionIndex, TopicId};
-use keylane_protocol::api::ApiKey;
+use keylane_protocol::api::{APIS, ApiKey};
 use keylane_protocol::frame::{
     decode_request_body, response_frame, unsupported_api_versions_frame,
 };
 use keylane_protocol::header::RequestHeader;
 use keylane_protocol::identifiers::ProducerId;
-use keylane_protocol::message::api_versions::ApiVersionsResponse;
+use keylane_protocol::message::api_versions::{ApiVersion, ApiVersionsResponse};
 use keylane_protocol::message::fetch::{
     FetchRequest, FetchResponse, FetchablePartitionResponse, FetchableTopicResponse,
 };
@@ -66,6 +68,8 @@ pub(crate) enum Action {
     Say(&'static [u8]),
     /// Serves a fetch with one byte of each batch bent.
     Bend,
+    /// Serves a routed batch with a bent answer.
+    BendRouted(routed::Bend),
 }
 
 /// Decides by the number of the request, counted from 0.
@@ -93,6 +97,7 @@ struct State {
     fetches: usize,
     metadatas: usize,
     epochs: Vec<i16>,
+    routed: routed::RoutedState,
 }
 
 /// A batch as written.
@@ -122,6 +127,7 @@ impl Peer {
             fetches: 0,
             metadatas: 0,
             epochs: Vec::new(),
+            routed: routed::RoutedState::default(),
         };
         let peer = Self {
             address: listener.local_addr().expect("bound"),
@@ -239,7 +245,12 @@ async fn answer(
             unsupported_api_versions_frame(id)
         }
         ApiKey::ApiVersions => {
-            response_frame(&ApiVersionsResponse::offering_all(), version, id).expect("encoded")
+            let mut offered = ApiVersionsResponse::offering_all();
+            if peer.lock().routed.is_offered {
+                let private = APIS.into_iter().filter(|api| api.key.is_private());
+                offered.api_keys.extend(private.map(ApiVersion::offered));
+            }
+            response_frame(&offered, version, id).expect("encoded")
         }
         ApiKey::Metadata => {
             let request = decode_request_body(body, version).expect("a request");
@@ -249,6 +260,17 @@ async fn answer(
         ApiKey::InitProducerId => {
             let response = peer.lock().identity();
             response_frame(&response, version, id).expect("encoded")
+        }
+        ApiKey::InitRoutedProducer => {
+            let request = decode_request_body(body, version).expect("a request");
+            let response = peer.lock().init_routed_producer(&request);
+            response_frame(&response, version, id).expect("encoded")
+        }
+        ApiKey::RoutedProduce => {
+            let request = decode_request_body(body, version).expect("a request");
+            let (action, response) = peer.lock().routed_produce(&request);
+            let frame = response_frame(&response, version, id).expect("encoded");
+            return act(action, frame, writer).await;
         }
         ApiKey::ListOffsets => {
             let request = decode_request_body(body, version).expect("a request");
@@ -287,7 +309,11 @@ async fn answer(
 
 async fn act(action: Action, frame: Vec<Bytes>, writer: &mut FrameWriter<OwnedWriteHalf>) -> bool {
     match action {
-        Action::Serve | Action::Refuse(_) | Action::WriteAndRefuse(_) | Action::Bend => {
+        Action::Serve
+        | Action::Refuse(_)
+        | Action::WriteAndRefuse(_)
+        | Action::Bend
+        | Action::BendRouted(_) => {
             writer.queue(frame);
         }
         Action::ServeAfter(delay) => {

@@ -30,7 +30,7 @@ fn append(accumulator: &mut Accumulator, partition: i32, bytes: usize, now: Inst
         },
     };
     match accumulator.append(&fields, || now, |_| true) {
-        Ok(Appended::Placed { wakes_sender, .. }) => wakes_sender,
+        Ok(Placing::Placed { wakes_sender, .. }) => wakes_sender,
         other => panic!("{other:?}"),
     }
 }

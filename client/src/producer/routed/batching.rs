@@ -11,7 +11,7 @@ use keylane_protocol::record_batch::NewRecord;
 
 use super::spread::{HASH_BYTES, hash_of};
 use super::{RoutedAppended, RoutedSettings};
-use crate::limits::{BATCH_BYTES_FIRST, ROUTED_BATCH_BYTES_FIRST};
+use crate::limits::{BATCH_BYTES_FIRST, ROUTED_BATCH_BYTES_FIRST, ROUTED_BATCH_BYTES_MAX};
 use crate::producer::accumulator::BatchSerial;
 use crate::producer::batch::{OpenBatch, SealedBatch};
 use crate::producer::receipt::BatchOutcome;
@@ -24,14 +24,16 @@ const TARGET_BYTES_MIN: usize = 64 * KIBIBYTE;
 /// What a sub-batch should hold on average.
 const TARGET_BYTES_PER_PARTITION: usize = 4 * KIBIBYTE;
 
-/// The size of the largest batch, unless a single record is larger.
-pub(super) const BATCH_BYTES_MAX: usize = 1024 * KIBIBYTE;
-
 /// Returns the size at which a batch is sent without lingering, so that splitting does not leave dust.
 fn target_bytes(partition_count: i32) -> usize {
     let partitions = usize::try_from(partition_count).unwrap_or(0);
     let wanted = TARGET_BYTES_PER_PARTITION.saturating_mul(partitions);
-    wanted.clamp(TARGET_BYTES_MIN, BATCH_BYTES_MAX)
+    wanted.clamp(TARGET_BYTES_MIN, ROUTED_BATCH_BYTES_MAX)
+}
+
+fn target_of(settings: &RoutedSettings, partition_count: i32) -> usize {
+    let chosen = settings.batch_size_bytes;
+    chosen.unwrap_or_else(|| target_bytes(partition_count).min(settings.batch_bytes_max))
 }
 
 /// A batch and the hashes of its records' keys.
@@ -53,6 +55,7 @@ pub(super) struct Batching {
 /// What opening a batch takes.
 pub(super) struct Opening<'a> {
     pub(super) settings: &'a RoutedSettings,
+    pub(super) partition_count: i32,
     pub(super) next_serial: &'a mut BatchSerial,
     pub(super) unsettled: &'a mut BTreeMap<BatchSerial, Arc<BatchOutcome>>,
 }
@@ -75,7 +78,11 @@ impl Batching {
         now: &dyn Fn() -> Instant,
         reserve: &mut dyn FnMut(usize) -> bool,
     ) -> RoutedAppended {
-        let size_max = opening.settings.batch_size_bytes.unwrap_or(BATCH_BYTES_MAX);
+        let settings = opening.settings;
+        let size_max = settings
+            .batch_size_bytes
+            .unwrap_or(settings.batch_bytes_max);
+        let target = target_of(settings, opening.partition_count);
         let mut opened = None;
         loop {
             let Some(open) = &mut self.open else {
@@ -96,26 +103,34 @@ impl Batching {
                 let receipt = batch.append(record);
                 return RoutedAppended::Placed {
                     receipt,
-                    due: opened,
+                    opened,
+                    is_due: settings.linger.is_zero()
+                        || batch.len() >= target
+                        || !self.sealed.is_empty(),
                 };
             }
             self.seal();
         }
     }
 
-    /// Opens a batch and returns when it is due.
-    fn open(&mut self, capacity: usize, opening: &mut Opening<'_>, now: Instant) -> Instant {
+    /// Opens a batch and returns when it is due, and when it is given up.
+    fn open(
+        &mut self,
+        capacity: usize,
+        opening: &mut Opening<'_>,
+        now: Instant,
+    ) -> (Instant, Instant) {
         let serial = *opening.next_serial;
         opening.next_serial.0 += 1;
-        let due = now + opening.settings.linger;
-        let times = (due, now + opening.settings.delivery_timeout);
+        let settings = opening.settings;
+        let times = (now + settings.linger, now + settings.delivery_timeout);
         let outcome = Arc::new(BatchOutcome::routed());
         opening.unsettled.insert(serial, Arc::clone(&outcome));
         self.open = Some(Hashed {
             batch: OpenBatch::new(serial, outcome, capacity, times),
             hashes: Vec::with_capacity(self.record_count_last),
         });
-        due
+        times
     }
 
     /// Closes the open batch.
@@ -123,7 +138,7 @@ impl Batching {
         let Some(open) = self.open.take() else { return };
         let length = open.batch.len();
         self.next_capacity = if open.batch.is_cut_by_size() {
-            BATCH_BYTES_MAX
+            ROUTED_BATCH_BYTES_MAX
         } else if length > ROUTED_BATCH_BYTES_FIRST / 2 {
             length.max(BATCH_BYTES_FIRST)
         } else {
@@ -148,10 +163,8 @@ impl Batching {
         }
         let open = &self.open.as_ref()?.batch;
         let (settings, partition_count) = opening;
-        let target = settings
-            .batch_size_bytes
-            .unwrap_or_else(|| target_bytes(partition_count));
-        let is_due = takes_all || open.len() >= target || open.is_due() <= now;
+        let is_full = open.len() >= target_of(settings, partition_count);
+        let is_due = takes_all || is_full || open.is_due() <= now;
         is_due.then(|| open.len())
     }
 

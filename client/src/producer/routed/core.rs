@@ -112,7 +112,7 @@ impl RoutedCore {
         let cause = DeliveryFailure::TopicGone {
             id: self.topics[index].id,
         };
-        self.topics[index].abandon_window(&cause, effects);
+        self.topics[index].retire(&cause, effects);
         self.after(effects);
     }
 
@@ -157,6 +157,7 @@ impl RoutedCore {
         };
         let opening = Opening {
             settings: &self.settings,
+            partition_count: topic.partition_count,
             next_serial: &mut self.next_serial,
             unsettled: &mut self.unsettled,
         };
@@ -177,19 +178,36 @@ impl RoutedCore {
         indexes.find_map(|index| self.next_request_of(index, connection, now, takes_all))
     }
 
-    /// Like [`Self::next_request`], of the topic that has this name.
-    pub fn next_request_to(
-        &mut self,
-        topic: &str,
-        connection: u64,
-        now: Instant,
-        takes_all: bool,
-    ) -> Option<(Ticket, RoutedProduceRequest)> {
-        let index = *self.by_name.get(topic)?;
-        self.next_request_of(index, connection, now, takes_all)
+    /// Returns the place of the topic that has this name.
+    #[must_use]
+    pub fn topic(&self, name: &str) -> Option<usize> {
+        self.by_name.get(name).copied()
     }
 
-    /// Like [`Self::next_request`], of the topic that a request was for.
+    /// Returns how many places there are.
+    #[must_use]
+    pub fn topic_count(&self) -> usize {
+        self.topics.len()
+    }
+
+    /// Returns whether a batch of a topic that has a number is to be given up before anything is sent.
+    #[must_use]
+    pub fn is_overdue(&self, topic: usize, now: Instant) -> bool {
+        let first = self
+            .topics
+            .get(topic)
+            .and_then(|topic| topic.window.first());
+        first.is_some_and(|first| first.deadline <= now)
+    }
+
+    /// Returns the topics of which a router has said that it does not know them by their ids.
+    #[must_use]
+    pub fn doubted_topics(&self) -> Vec<Arc<str>> {
+        let doubted = self.topics.iter().filter(|topic| topic.is_doubted());
+        doubted.map(|topic| Arc::clone(&topic.name)).collect()
+    }
+
+    /// Like [`Self::next_request`], of the topic in this place.
     pub fn next_request_of(
         &mut self,
         index: usize,
@@ -374,6 +392,11 @@ impl RoutedCore {
     #[must_use]
     pub fn has_unsettled(&self) -> bool {
         !self.unsettled.is_empty()
+    }
+
+    /// Returns the outcomes of all batches that are not settled.
+    pub(crate) fn outcomes(&self) -> Vec<Arc<BatchOutcome>> {
+        self.unsettled.values().map(Arc::clone).collect()
     }
 
     /// Returns how many records failed since this was called last, and the first failure.

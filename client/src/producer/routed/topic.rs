@@ -44,6 +44,8 @@ pub(super) struct Topic {
     session_serial: u64,
     failures: u32,
     not_before: Option<Instant>,
+    /// A router did not know it by its id.
+    is_doubted: bool,
 }
 
 /// What a topic may touch besides itself.
@@ -85,6 +87,7 @@ impl Topic {
             session_serial: 0,
             failures: 0,
             not_before: None,
+            is_doubted: false,
         }
     }
 
@@ -127,7 +130,12 @@ impl Topic {
         } else if !self.window.may_send(number) {
             return None;
         }
-        self.send(session, number)
+        self.send(session, number, sending.now)
+    }
+
+    /// Returns whether a router did not know the topic by its id, and none has known it since.
+    pub(super) fn is_doubted(&self) -> bool {
+        self.is_doubted
     }
 
     /// Returns the session on this connection, a new one if there is none and no pause is to be waited for.
@@ -169,17 +177,20 @@ impl Topic {
         &mut self,
         mut session: Session,
         number: Sequence,
+        now: Instant,
     ) -> Option<(Sent, RoutedProduceRequest)> {
         let floor = self.window.floor();
         let is_first = session.has_sent_nothing();
         let batch = self.window.get_mut(number)?;
+        // No frame outlives the batch's time-out, and nothing is sent after it.
+        let left = batch.deadline.checked_duration_since(now)?.as_millis();
         batch.attempts += 1;
         let request = RoutedProduceRequest {
             topic_id: self.id,
             partition_count: batch.partition_count,
             floor,
             is_first,
-            timeout_ms: 0,
+            timeout_ms: i32::try_from(left).unwrap_or(i32::MAX),
             records: Some(batch.bytes.clone()),
         };
         session.on_sent(number);
@@ -200,6 +211,7 @@ impl Topic {
         self.grow(answer.partition_count);
         self.note_answered(sent);
         if answer.error_code.is_none() {
+            self.is_doubted = false;
             self.on_parts(sent, &answer.partitions, shared);
             return;
         }
@@ -212,6 +224,7 @@ impl Topic {
             batch.attempts = batch.attempts.saturating_sub(1);
         }
         shared.effects.note(weight);
+        self.is_doubted |= weight.doubts_topic;
         if weight.is_final {
             let is_in_doubt = batch.attempts > 0;
             self.refuse(sent, &cause, &|_| is_in_doubt, shared.effects);
@@ -306,7 +319,10 @@ impl Topic {
         let failed = |session: &Session| session.serial == sent.session;
         if self.session.as_ref().is_some_and(failed) {
             self.session = None;
-            self.not_before = Some(shared.now + pause(self.failures, shared.generator));
+            let until = shared.now + pause(self.failures, shared.generator);
+            self.not_before = Some(until);
+            let first = shared.effects.paused_until.get_or_insert(until);
+            *first = until.min(*first);
             self.failures = self.failures.saturating_add(1);
         }
     }
@@ -375,6 +391,12 @@ impl Topic {
         while let Some(batch) = self.batching.take() {
             effects.give_back(&batch.batch, &self.name, cause.clone());
         }
+    }
+
+    /// Forgets what was said of a topic that is no more.
+    pub(super) fn retire(&mut self, cause: &DeliveryFailure, effects: &mut RoutedEffects) {
+        self.is_doubted = false;
+        self.abandon_window(cause, effects);
     }
 
     /// Starts at 0 again, under another epoch or id.

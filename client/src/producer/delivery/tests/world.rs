@@ -19,7 +19,7 @@ use rand::{RngExt, SeedableRng};
 use super::super::{Answer, BatchRef, Delivery, DeliverySettings, Effects, Identity, Situation};
 use super::model::Partition;
 use crate::connection::ConnectionError;
-use crate::producer::accumulator::{Accumulator, AccumulatorSettings, Appended, LaneId};
+use crate::producer::accumulator::{Accumulator, AccumulatorSettings, LaneId, Placing};
 use crate::producer::batch::RecordFields;
 use crate::producer::error::{DeliveryError, DeliveryFailure};
 use crate::producer::receipt::Receipt;
@@ -172,7 +172,7 @@ impl World {
         };
         let mut accumulator = self.accumulator.lock().expect("not poisoned");
         let appended = accumulator.append(&fields, || now, reserve);
-        if let Appended::Placed { receipt, .. } = appended.expect("small enough") {
+        if let Placing::Placed { receipt, .. } = appended.expect("small enough") {
             self.receipts.push((lane, receipt));
         }
     }

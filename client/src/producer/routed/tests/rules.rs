@@ -54,6 +54,7 @@ impl Seen {
 fn settings() -> RoutedSettings {
     RoutedSettings {
         batch_size_bytes: None,
+        batch_bytes_max: 1 << 20,
         max_record_bytes: 64 << 20,
         linger: Duration::ZERO,
         delivery_timeout: TIMEOUT,
@@ -381,6 +382,16 @@ fn bent_answers_end_the_session_and_nothing_else() {
         assert!(receipt.now().expect("settled").is_ok());
         assert_eq!(stage.reserved, 0);
     }
+}
+
+#[test]
+fn an_offset_that_no_partition_can_have_is_survived() {
+    let mut stage = Stage::new(settings(), 1);
+    let receipts = [(); 2].map(|()| stage.append("a", b"v"));
+    let seen = stage.next(1).expect("room");
+    stage.answer_parts(&seen, &[(0, ErrorCode::None, i64::MAX)]);
+    let offsets = receipts.map(|receipt| receipt.now().expect("settled").expect("written").offset);
+    assert_eq!(offsets, [Some(Offset(i64::MAX)), None]);
 }
 
 #[test]

@@ -86,6 +86,7 @@ impl World {
     pub(super) fn new(seed: u64, faults: Faults) -> Self {
         let settings = RoutedSettings {
             batch_size_bytes: Some(400),
+            batch_bytes_max: 400,
             max_record_bytes: 1000,
             linger: Duration::from_millis(5),
             delivery_timeout: DELIVERY_TIMEOUT,
