@@ -170,9 +170,11 @@ async fn a_topic_that_is_gone_fails_what_was_sent_to_it() {
     );
 }
 
+type Answer = fn() -> InitRoutedProducerResponse;
+
 #[tokio::test]
 async fn ids_that_no_routed_producer_can_use_are_refused_in_words() {
-    let answers: [(fn() -> InitRoutedProducerResponse, &str); 4] = [
+    let answers: [(Answer, &str); 4] = [
         (
             || InitRoutedProducerResponse {
                 expiry_ms: 479_999,
