@@ -12,6 +12,7 @@ mod frame_writer;
 pub mod link;
 mod link_calls;
 mod metered;
+mod ports;
 mod pulse;
 mod slots;
 
@@ -20,5 +21,7 @@ pub use frame_reader::{FrameReader, ReadFrameError};
 pub use frame_writer::FrameWriter;
 pub use link_calls::{CallError, LinkCalls};
 pub use metered::{Metered, ReceiveBudget, Unfinished};
+#[doc(hidden)]
+pub use ports::free_ports;
 pub use pulse::Pulse;
 pub use slots::{ConnectionSlots, Slot};

@@ -1,7 +1,6 @@
 //! Several brokers in this process that are one cluster over real sockets.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::TcpListener;
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
@@ -12,6 +11,7 @@ use keylane_protocol::identifiers::BrokerId;
 use keylane_protocol::message::metadata::{
     MetadataRequest, MetadataResponse, MetadataResponsePartition,
 };
+pub(crate) use keylane_protocol::transport::free_ports;
 
 use super::{Client, config};
 
@@ -24,15 +24,6 @@ pub(crate) struct Cluster {
     pub(crate) folders: Vec<tempfile::TempDir>,
     pub(crate) configs: Vec<BrokerConfig>,
     pub(crate) brokers: Vec<Option<Broker>>,
-}
-
-/// Returns ports that were free just now.
-pub(crate) fn free_ports(count: usize) -> Vec<u16> {
-    let listeners: Vec<TcpListener> = (0..count)
-        .map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port"))
-        .collect();
-    let address = |listener: &TcpListener| listener.local_addr().expect("it is bound").port();
-    listeners.iter().map(address).collect()
 }
 
 fn voters(ports: &[u16]) -> Vec<VoterAddress> {

@@ -2,18 +2,13 @@
 
 use rustix::process::Signal;
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::Stdio;
 
+use keylane_protocol::transport::free_ports;
+
 use crate::crash::FLIGHTS;
 use crate::support::{Server, keylane, run_command};
-
-/// Returns ports that were free just now.
-pub(crate) fn free_ports<const COUNT: usize>() -> [u16; COUNT] {
-    let listeners = [(); COUNT].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
-    listeners.map(|listener| listener.local_addr().expect("it is bound").port())
-}
 
 /// Starts the broker of an id; `internal` is where it listens for the others.
 pub(crate) fn start(folder: &Path, id: usize, voters: &str, internal: &str) -> Server {
@@ -35,7 +30,7 @@ pub(crate) fn start(folder: &Path, id: usize, voters: &str, internal: &str) -> S
 
 /// Starts three brokers that vote, at the same time, for they wait for one another.
 pub(crate) fn start_three(folder: &Path) -> Vec<Server> {
-    let ports: [u16; 3] = free_ports();
+    let ports = free_ports(3);
     let voters = format!(
         "1@127.0.0.1:{},2@127.0.0.1:{},3@127.0.0.1:{}",
         ports[0], ports[1], ports[2]
@@ -87,8 +82,10 @@ fn flights_go_through_three_brokers_once_each_and_in_order_per_key() {
 #[test]
 fn a_broker_that_waits_for_others_can_be_stopped() {
     let folder = tempfile::tempdir().expect("a folder");
-    let ports: [u16; 3] = free_ports();
-    let [own, second, third] = ports.map(|port| format!("127.0.0.1:{port}"));
+    let ports = free_ports(3);
+    let [own, second, third] = [0, 1, 2]
+        .map(|place| ports[place])
+        .map(|port| format!("127.0.0.1:{port}"));
     let voters = format!("1@{own},2@{second},3@{third}");
     let mut child = keylane()
         .args(["broker", "--port", "0", "--bootstrap", "--voters", &voters])

@@ -8,7 +8,9 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use crate::cluster::{free_ports, start, start_three};
+use keylane_protocol::transport::free_ports;
+
+use crate::cluster::{start, start_three};
 use crate::crash::FLIGHTS;
 use crate::support::{Finished, Server, keylane, run_command};
 
@@ -73,8 +75,8 @@ impl Cluster {
 #[test]
 fn flights_survive_the_death_of_a_router_and_of_a_broker() {
     let mut cluster = Cluster::start();
-    let ports: [u16; 2] = free_ports();
-    let [first, second] = ports.map(|port| cluster.router(port));
+    let ports = free_ports(2);
+    let [first, second] = [0, 1].map(|place| cluster.router(ports[place]));
     until_known(&first, 2);
     let partitions = PARTITIONS.to_string();
     first

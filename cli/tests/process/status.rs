@@ -3,7 +3,9 @@
 use serde_json::Value;
 use std::time::Duration;
 
-use crate::cluster::{free_ports, start_three};
+use keylane_protocol::transport::free_ports;
+
+use crate::cluster::start_three;
 use crate::support::{Server, keylane, run};
 
 const LOOKS_MAX: u32 = 600;
@@ -45,7 +47,7 @@ fn the_status_names_brokers_controllers_and_routers_and_who_has_died() {
     servers[0]
         .run(["topic", "create", "orders", "--partitions", "6"])
         .expect_success();
-    let [port]: [u16; 1] = free_ports();
+    let port = free_ports(1)[0];
     let address = format!("127.0.0.1:{port}");
     let mut command = keylane();
     command.args(["router", "--listen", &address, "--advertise", &address]);

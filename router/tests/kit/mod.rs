@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use keylane_protocol::cluster::Endpoint;
 use keylane_protocol::frame::{decode_response, request_frame};
 use keylane_protocol::identifiers::BrokerId;
 use keylane_protocol::message::Request;
+use keylane_protocol::transport::free_ports;
 use keylane_router::Router;
 use keylane_router::config::RouterConfig;
 
@@ -79,20 +80,14 @@ pub(crate) fn internal_of(broker: &Broker) -> Endpoint {
 
 /// Starts voters of one cluster with the ids from 1 on, whose folders go with them.
 pub(crate) fn voters(count: usize) -> Vec<(Broker, tempfile::TempDir)> {
-    let listeners: Vec<TcpListener> = (0..count)
-        .map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port"))
-        .collect();
-    let ports = listeners.iter();
-    let ports = ports.map(|listener| listener.local_addr().expect("bound").port());
     let voters: Vec<VoterAddress> = (1..)
-        .zip(ports)
+        .zip(free_ports(count))
         .map(|(id, port)| VoterAddress {
             id: BrokerId(id),
             host: "127.0.0.1".to_owned(),
             port,
         })
         .collect();
-    drop(listeners);
     // They wait for one another.
     let starting: Vec<_> = voters
         .iter()
