@@ -31,6 +31,7 @@ use self::producer::{Common, Sending};
 pub use self::reader::{ReadBack, read_back};
 use self::settle::{Settled, locked};
 use crate::latency::Latencies;
+use crate::options::ProducePath;
 use crate::proc_stat::sockets;
 use crate::verify::{Sent, Verdict};
 use crate::workload::Workload;
@@ -55,12 +56,16 @@ pub struct LoadPlan {
     pub clients: u32,
     /// How many readers follow; each reads everything.
     pub readers: u32,
+    /// Who chooses partitions; `None` leaves it to the producer, with batches of its own default size.
+    pub path: Option<ProducePath>,
     /// When records are sent.
     pub pace: Pace,
     /// Whom a record waits for.
     pub acks: Acks,
     /// The size at which a batch is full.
     pub batch_size_bytes: usize,
+    /// The same of a routed batch; `None` lets it follow from the number of partitions.
+    pub routed_batch_size_bytes: Option<usize>,
     /// How long a batch waits to be full.
     pub linger: Duration,
     /// How long the load runs before it is measured. Ignored if the workload ends by itself.
@@ -115,6 +120,8 @@ pub struct LoadOutcome {
     pub bytes_sent: u64,
     /// From the moment all producers were ready until the last acknowledgement: the measured time with what led to it.
     pub ran: Duration,
+    /// Who chose partitions.
+    pub path: Option<ProducePath>,
     /// How many sockets producers and readers held when measuring began; `None` if the kernel does not tell.
     pub sockets: Option<u64>,
     /// The first failure of a record that was not acknowledged, in words.
@@ -252,6 +259,7 @@ fn outcome(plan: &LoadPlan, threads: Vec<ThreadOutcome>, live: Option<ReadBack>)
         window.start_ns = window.start_ns.min(settled.window.start_ns);
         window.end_ns = window.end_ns.max(settled.window.end_ns);
         last_ns = last_ns.max(settled.last_ns);
+        outcome.path = outcome.path.or(settled.path);
         if outcome.first_failure.is_none() {
             outcome.first_failure = settled.first_failure;
         }

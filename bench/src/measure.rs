@@ -1,5 +1,5 @@
-//! One scenario, measured: slots of cluster, null broker and null relay alternate A B C C B A, then the sink; everything
-//! the cluster acknowledged is read back and verified after each of its slots.
+//! One scenario, measured: slots of cluster (by one path or by both), null broker and null relay alternate A B C C B A,
+//! then the sink; everything the cluster acknowledged is read back and verified after each of its slots.
 
 mod error;
 mod side;
@@ -26,13 +26,14 @@ use crate::load::{LoadPlan, Pace, read_back, run_load, runtime};
 use crate::machine::disk_flushes;
 use crate::metrics::ServerCounters;
 use crate::null_broker::{NullBrokerArguments, NullMode, NullStatistics};
-use crate::options::Durability;
+use crate::options::{Durability, ProducePath};
 use crate::probe::{probe_fdatasync, probe_round_trip};
 use crate::proc_stat::ProcessCounters;
 use crate::process::Server;
 use crate::progress::Progress;
 use crate::report::ScenarioReport;
 use crate::scenario::Scenario;
+use crate::verify::Verdict;
 use crate::workload::Workload;
 
 /// How long a lone fdatasync is measured, before each slot and after the last.
@@ -104,8 +105,10 @@ fn told_by(servers: &[Process]) -> Option<ServerCounters> {
 /// What runs in one slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Runs {
-    /// What is measured.
-    Cluster,
+    /// What is measured, by this path.
+    Cluster(Option<ProducePath>),
+    /// The same by another path.
+    Beside(Option<ProducePath>),
     /// The null broker, dialled.
     NullBroker,
     /// The null broker behind the null relay.
@@ -123,7 +126,13 @@ fn slots(scenario: &Scenario, has_cluster: bool) -> Vec<Runs> {
             forth.push(runs);
         }
     };
-    add(has_cluster, Runs::Cluster);
+    for (number, path) in scenario.paths().into_iter().enumerate() {
+        let runs = match number {
+            0 => Runs::Cluster(path),
+            _ => Runs::Beside(path),
+        };
+        add(has_cluster, runs);
+    }
     add(yardsticks.has_null_broker, Runs::NullBroker);
     add(yardsticks.has_null_relay, Runs::NullRelay);
     // Limits that are held against nothing are measured once.
@@ -156,12 +165,19 @@ impl Measurer<'_> {
             self.settle()?;
             self.probe(scenario, &mut sums)?;
             self.warm(scenario)?;
-            if runs == Runs::Cluster {
-                let topic = format!("bench-{}-{}-{number}", scenario.name, std::process::id());
-                let plan = self.plan(scenario, &workload, addresses.clone(), &topic);
-                self.cluster_slot(scenario, &plan, processes.as_ref(), &mut sums)?;
-            } else {
+            let (Runs::Cluster(path) | Runs::Beside(path)) = runs else {
                 self.null_slot(scenario, &workload, runs, &mut sums)?;
+                continue;
+            };
+            let topic = format!("bench-{}-{}-{number}", scenario.name, std::process::id());
+            let mut plan = self.plan(scenario, &workload, addresses.clone(), &topic);
+            plan.path = path;
+            let processes = processes.as_deref().unwrap_or_default();
+            let (slot, found) = self.cluster_slot(scenario, &plan, processes)?;
+            sums.verify.add(&found);
+            match runs {
+                Runs::Beside(_) => sums.beside.add(slot),
+                _ => sums.cluster.add(slot),
             }
         }
         if let Some(cluster) = cluster {
@@ -230,9 +246,11 @@ impl Measurer<'_> {
             producers: scenario.producers,
             clients: scenario.clients,
             readers: scenario.readers,
+            path: None,
             pace: scenario.pace,
             acks: scenario.acks,
             batch_size_bytes: scenario.batch_size_bytes,
+            routed_batch_size_bytes: scenario.routed_batch_size_bytes,
             linger: scenario.linger,
             warm_up: scenario.warm_up,
             duration: scenario.duration,
@@ -244,19 +262,19 @@ impl Measurer<'_> {
         }
     }
 
-    /// Runs a load against the cluster, reads everything back, and removes the topic.
+    /// Runs a load against the cluster, reads everything back, and removes the topic. Returns what was measured and what
+    /// was found.
     fn cluster_slot(
         &self,
         scenario: &Scenario,
         plan: &LoadPlan,
-        processes: Option<&Vec<Process>>,
-        sums: &mut Sums,
-    ) -> Result<(), BenchError> {
-        self.progress.note(&format!("{}: cluster", scenario.title));
+        processes: &[Process],
+    ) -> Result<(Slot, Verdict), BenchError> {
+        let path = plan.path.map_or("cluster", ProducePath::name);
+        self.progress.note(&format!("{}: {path}", scenario.title));
         let runtime = runtime().map_err(|source| machine("make a runtime", source))?;
         let may_omit = self.connect.is_some();
         runtime.block_on(topic::create(plan, scenario.durability, may_omit))?;
-        let processes = processes.map_or(&[][..], |processes| processes);
         let mut slot = self.run_slot(scenario, plan, processes)?;
         self.progress
             .note(&format!("{}: reading back", scenario.title));
@@ -265,14 +283,12 @@ impl Measurer<'_> {
         slot.batches = found.batches;
         slot.batch_records = found.records;
         slot.batch_bytes = found.bytes;
-        sums.verify
-            .add(&found.finish(&plan.workload, &slot.outcome.sent));
+        let mut verdict = found.finish(&plan.workload, &slot.outcome.sent);
         if let Some(live) = &slot.outcome.live {
-            sums.verify.add(live);
+            verdict.add(live);
         }
         runtime.block_on(topic::delete(plan))?;
-        sums.cluster.add(slot);
-        Ok(())
+        Ok((slot, verdict))
     }
 
     /// Runs a load against a null broker, dialled or behind a null relay, or against a sink.
@@ -291,7 +307,9 @@ impl Measurer<'_> {
         let (name, sum) = match runs {
             Runs::Sink => ("sink", &mut sums.sink),
             Runs::NullRelay => ("null broker behind a null relay", &mut sums.relayed),
-            Runs::NullBroker | Runs::Cluster => ("null broker", &mut sums.null),
+            Runs::NullBroker | Runs::Cluster(_) | Runs::Beside(_) => {
+                ("null broker", &mut sums.null)
+            }
         };
         self.progress.note(&format!("{}: {name}", scenario.title));
         let data = self.folder.join("null");
@@ -312,6 +330,7 @@ impl Measurer<'_> {
         });
         let relay = relay.transpose()?;
         let mut plan = self.plan(scenario, workload, vec![dialled], "null");
+        plan.path = Some(ProducePath::Partitioned);
         if is_sink {
             plan.readers = 0;
         }
@@ -456,4 +475,48 @@ fn null_mode(scenario: &Scenario) -> NullMode {
 
 fn remove(folder: &Path) -> Result<(), BenchError> {
     std::fs::remove_dir_all(folder).map_err(|source| machine("remove a folder of its own", source))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::Topology;
+    use crate::options::Paths;
+    use crate::scenario::Yardsticks;
+
+    #[test]
+    fn what_is_compared_alternates_forth_and_back() {
+        let mut scenario = Scenario {
+            yardsticks: Yardsticks::ROUTED,
+            ..Scenario::large_batches("a", "b")
+        };
+        let one = Runs::Cluster(Some(ProducePath::Partitioned));
+        let limits = [
+            Runs::NullBroker,
+            Runs::NullRelay,
+            Runs::NullRelay,
+            Runs::NullBroker,
+        ];
+        assert_eq!(
+            slots(&scenario, true),
+            [&[one], &limits[..], &[one]].concat()
+        );
+        assert_eq!(slots(&scenario, false), limits[..2]);
+        scenario.servers = Topology::ROUTED_BROKER;
+        assert_eq!(slots(&scenario, true)[0], Runs::Cluster(None));
+        scenario.paths = Paths::Both;
+        let routed = Runs::Cluster(Some(ProducePath::Routed));
+        let partitioned = Runs::Beside(Some(ProducePath::Partitioned));
+        let forth_and_back = [&[routed, partitioned], &limits[..], &[partitioned, routed]];
+        assert_eq!(slots(&scenario, true), forth_and_back.concat());
+    }
+
+    #[test]
+    fn more_connections_than_open_files_are_refused_with_what_is_needed() {
+        let mut scenario = Scenario::large_batches("a", "b");
+        check_open_files(&scenario).expect("a few");
+        scenario.producers = u32::MAX;
+        let error = check_open_files(&scenario).expect_err("too many");
+        assert!(error.to_string().contains("ulimit -n"), "{error}");
+    }
 }

@@ -32,6 +32,47 @@ pub enum Through {
     Router,
 }
 
+/// Who chooses the partitions of records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProducePath {
+    /// The router: producers send one batch per topic, which it splits.
+    Routed,
+    /// The producer, as every Kafka client does.
+    Partitioned,
+}
+
+impl ProducePath {
+    /// Returns what reports call it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Routed => "routed",
+            Self::Partitioned => "partitioned",
+        }
+    }
+}
+
+/// Which paths are measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Paths {
+    /// The one that the producer takes by itself: routed where that is offered.
+    #[default]
+    Offered,
+    /// This one.
+    Only(ProducePath),
+    /// Both, in slots that alternate.
+    Both,
+}
+
+impl Paths {
+    /// Returns whether producers are told to leave partitions to the router.
+    #[must_use]
+    pub fn needs_router(self) -> bool {
+        matches!(self, Self::Only(ProducePath::Routed) | Self::Both)
+    }
+}
+
 /// What an acknowledged record survives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -70,6 +111,8 @@ pub struct BenchOptions {
     pub routers: Option<u32>,
     /// What is dialled. Default routers.
     pub through: Option<Through>,
+    /// Who chooses partitions. Default as the producer does by itself.
+    pub path: Option<Paths>,
     /// Partitions of the topic. Default 16, of rows of a file 6. Several numbers as for `brokers`.
     pub partitions: Vec<i32>,
     /// Producers that send at the same time. Default 4.
@@ -83,7 +126,8 @@ pub struct BenchOptions {
     pub readers: Option<u32>,
     /// Bytes of a generated value. Default 1024.
     pub record_size_bytes: Option<usize>,
-    /// Bytes at which a batch is full. Default 128 KiB.
+    /// Bytes at which a batch is full. Default 128 KiB, of routed ones what the producer makes of the number of
+    /// partitions.
     pub batch_size_bytes: Option<usize>,
     /// Records per second of all producers together; `None` is flat out.
     pub rate: Option<u64>,
@@ -120,6 +164,7 @@ impl BenchOptions {
         !self.brokers.is_empty()
             || self.routers.is_some()
             || self.through.is_some()
+            || self.path.is_some()
             || !self.partitions.is_empty()
             || self.producers.is_some()
             || self.clients.is_some()
@@ -152,8 +197,9 @@ impl BenchOptions {
     }
 
     /// Returns whether what is said of servers is right, and the fault if it is not.
-    fn server_checks(&self) -> [(bool, &'static str); 7] {
+    fn server_checks(&self) -> [(bool, &'static str); 9] {
         let is_routed = self.dialled() == Through::Router;
+        let needs_router = self.path.is_some_and(Paths::needs_router);
         let starts_some = !self.brokers.is_empty() || self.routers.is_some();
         let is_one_of_each = self.brokers.len() <= 1 && self.partitions.len() <= 1;
         [
@@ -169,6 +215,14 @@ impl BenchOptions {
                 self.routers
                     .is_none_or(|routers| (routers > 0) == is_routed),
                 "--routers: clients dial either routers, at least one, or with --through broker the brokers, without any",
+            ),
+            (
+                is_routed || !needs_router,
+                "--path: brokers take partitioned batches only; leave --through broker out",
+            ),
+            (
+                self.acks.is_none_or(|acks| acks == Acks::All) || !needs_router,
+                "--path: routed batches are always acknowledged by all; leave --acks out",
             ),
             (
                 self.connect.is_none() || !starts_some,
@@ -266,6 +320,8 @@ mod tests {
         let options = BenchOptions {
             through: Some(Through::Broker),
             routers: Some(1),
+            path: Some(Paths::Both),
+            acks: Some(Acks::None),
             brokers: vec![3, 0],
             partitions: vec![0],
             producers: Some(0),
@@ -278,7 +334,7 @@ mod tests {
             ..BenchOptions::default()
         };
         let faults = options.faults();
-        assert_eq!(faults.len(), 13, "{faults:#?}");
+        assert_eq!(faults.len(), 15, "{faults:#?}");
         assert!(BenchOptions::default().faults().is_empty());
     }
 
@@ -293,6 +349,10 @@ mod tests {
         for describing in [
             BenchOptions {
                 clients: Some(2),
+                ..options.clone()
+            },
+            BenchOptions {
+                path: Some(Paths::Offered),
                 ..options.clone()
             },
             BenchOptions {

@@ -12,6 +12,7 @@ pub use self::svg::write_svg;
 pub use self::table::write_table;
 use crate::latency::LatencySummary;
 use crate::machine::Machine;
+use crate::options::ProducePath;
 use crate::scenario::ScenarioConfig;
 use crate::verify::Verdict;
 
@@ -97,6 +98,13 @@ pub struct ScenarioReport {
     /// The cluster; absent if only the limit was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cluster: Option<Side>,
+    /// The cluster again, by the partitioned path through the same routers, where `cluster` took the routed one; absent if
+    /// one path was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub partitioned: Option<Side>,
+    /// The routed path by the partitioned one, where both were measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub routed_by_partitioned: Option<PathRatios>,
     /// The null broker.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub null_broker: Option<Side>,
@@ -124,6 +132,9 @@ pub struct ScenarioReport {
 /// One side of a comparison, over all of its slots.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Side {
+    /// Who chose partitions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<ProducePath>,
     /// Over the measured time of all slots.
     pub throughput: Throughput,
     /// Throughput of each slot, in the order in which they ran, in 10^6 bytes per second.
@@ -171,6 +182,31 @@ pub struct Side {
     pub first_failure: Option<String>,
 }
 
+/// What routers make of a workload whose partitions they choose, by what producers make of it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct PathRatios {
+    /// Of throughput.
+    pub throughput_ratio: f64,
+    /// Of processor time for a record, servers and generator together.
+    pub cpu_ratio: f64,
+}
+
+impl PathRatios {
+    /// Returns the ratios of two sides; `None` without both, or if nothing was acknowledged on the partitioned one.
+    #[must_use]
+    pub fn between(routed: Option<&Side>, partitioned: Option<&Side>) -> Option<Self> {
+        let (routed, partitioned) = routed.zip(partitioned)?;
+        let ratio = |of: fn(&Side) -> f64| {
+            let below = of(partitioned);
+            (below > 0.0).then(|| of(routed) / below)
+        };
+        Some(Self {
+            throughput_ratio: ratio(|side| side.throughput.records_per_second)?,
+            cpu_ratio: ratio(Side::cpu_of_all)?,
+        })
+    }
+}
+
 /// What clients pay for going through a router.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RouterAdds {
@@ -209,6 +245,16 @@ impl Side {
             .iter()
             .filter_map(|name| self.cpu_seconds_per_gb.get(*name));
         found.copied().reduce(|all, one| all + one)
+    }
+}
+
+impl Side {
+    /// Returns the processor seconds for a million records of servers and generator together.
+    fn cpu_of_all(&self) -> f64 {
+        let spent = self.cpu_seconds_per_million_records.iter();
+        // Sums of several processes would count them twice.
+        let spent = spent.filter(|(name, _)| !table::is_sum(name));
+        spent.map(|(_, cpu)| cpu).sum()
     }
 }
 
@@ -273,8 +319,10 @@ impl Report {
         let mut failure = None;
         for scenario in &self.scenarios {
             verify.add(&scenario.verify);
-            let side = scenario.cluster.as_ref();
-            failure = failure.or_else(|| side.and_then(|side| side.first_failure.clone()));
+            let sides = [&scenario.cluster, &scenario.partitioned];
+            let mut failures = sides.into_iter().flatten();
+            let found = failures.find_map(|side| side.first_failure.clone());
+            failure = failure.or(found);
         }
         self.is_clean = verify.is_clean() && failure.is_none();
         self.verify = verify;

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::cluster::Topology;
 use crate::load::Pace;
 use crate::null_relay::CLIENTS_MAX;
-use crate::options::{BenchOptions, Durability, Extent, Through};
+use crate::options::{BenchOptions, Durability, Extent, Paths, ProducePath, Through};
 use crate::workload::{
     InputError, KeyDistribution, KeySpace, Placement, Rows, STAMP_BYTES, Workload,
 };
@@ -27,6 +27,8 @@ pub struct Scenario {
     pub unrouted: Option<&'static str>,
     /// What it is held against.
     pub yardsticks: Yardsticks,
+    /// Who chooses partitions.
+    pub paths: Paths,
     /// Where records come from.
     pub input: Input,
     /// What decides a record's partition.
@@ -43,6 +45,8 @@ pub struct Scenario {
     pub pace: Pace,
     /// The size at which a batch is full.
     pub batch_size_bytes: usize,
+    /// The same of a routed batch, which holds records of all partitions; `None` lets it follow from their number.
+    pub routed_batch_size_bytes: Option<usize>,
     /// How long a batch waits to be full.
     pub linger: Duration,
     /// Whom a record waits for.
@@ -79,6 +83,13 @@ impl Yardsticks {
     /// The null broker, dialled and behind the null relay. The ceiling is that of the scenario without routers.
     pub const ROUTED: Self = Self {
         has_null_broker: true,
+        has_null_relay: true,
+        has_sink: false,
+    };
+
+    /// The null broker behind the null relay alone.
+    pub const NULL_RELAY: Self = Self {
+        has_null_broker: false,
         has_null_relay: true,
         has_sink: false,
     };
@@ -160,6 +171,9 @@ pub struct ScenarioConfig {
     pub pace: String,
     /// The size at which a batch is full.
     pub batch_size_bytes: usize,
+    /// The size at which a routed batch is full; absent if it follows from the number of partitions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub routed_batch_size_bytes: Option<usize>,
     /// How long a batch waits to be full.
     pub linger_ms: u128,
     /// Kafka's number: 0, 1 or -1 for all.
@@ -192,6 +206,7 @@ impl Scenario {
             servers: Topology::BROKER,
             unrouted: None,
             yardsticks: Yardsticks::DIALLED,
+            paths: Paths::Offered,
             input: Input::Generated {
                 value_bytes: 1024,
                 keys: Keys::BuiltIn,
@@ -203,6 +218,7 @@ impl Scenario {
             readers: 0,
             pace: Pace::FlatOut,
             batch_size_bytes: 128 * 1024,
+            routed_batch_size_bytes: None,
             linger: Duration::from_millis(5),
             acks: Acks::All,
             durability: Durability::Fsync,
@@ -246,6 +262,7 @@ impl Scenario {
     fn from_options(options: &BenchOptions, servers: Topology, partitions: Option<i32>) -> Self {
         let mut scenario = Self::large_batches("options", "the workload of the options");
         scenario.servers = servers;
+        scenario.paths = options.path.unwrap_or_default();
         scenario.take_input(options);
         scenario.partitions = partitions.unwrap_or(scenario.partitions);
         scenario.producers = options.producers.unwrap_or(scenario.producers);
@@ -270,6 +287,7 @@ impl Scenario {
         };
         let batch = options.batch_size_bytes;
         scenario.batch_size_bytes = batch.unwrap_or(scenario.batch_size_bytes);
+        scenario.routed_batch_size_bytes = batch;
         scenario.acks = options.acks.unwrap_or(Acks::All);
         scenario.durability = options.durability.unwrap_or_default();
         scenario.duration = options.duration.unwrap_or(Duration::from_secs(5));
@@ -309,6 +327,18 @@ impl Scenario {
                     },
                 },
             };
+        }
+    }
+
+    /// Returns by which paths the cluster is measured, first what the report is mainly about; `None` leaves it to
+    /// producers, who may have a choice only where a router is dialled.
+    #[must_use]
+    pub fn paths(&self) -> Vec<Option<ProducePath>> {
+        match (self.paths, self.servers.through()) {
+            (Paths::Offered, Through::Router) => vec![None],
+            (Paths::Offered, Through::Broker) => vec![Some(ProducePath::Partitioned)],
+            (Paths::Only(path), _) => vec![Some(path)],
+            (Paths::Both, _) => vec![Some(ProducePath::Routed), Some(ProducePath::Partitioned)],
         }
     }
 
@@ -393,6 +423,7 @@ impl Scenario {
                 Pace::Closed(records) => format!("{records} in flight per producer"),
             },
             batch_size_bytes: self.batch_size_bytes,
+            routed_batch_size_bytes: self.routed_batch_size_bytes,
             linger_ms: self.linger.as_millis(),
             acks: match self.acks {
                 Acks::None => 0,

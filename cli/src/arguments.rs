@@ -9,7 +9,7 @@ mod server;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use self::bench::{
-    BenchArguments, BenchCommand, DurabilityName, ThroughName, WorkloadArguments,
+    BenchArguments, BenchCommand, DurabilityName, PathName, ThroughName, WorkloadArguments,
 };
 pub(crate) use self::client::{
     AcksName, CompressionName, ConsumeArguments, OutputFormat, ProduceArguments, TopicArguments,

@@ -1,11 +1,11 @@
 //! `keylane bench`: maps flags on the bench's options and its outcome on an exit code.
 
 use keylane_bench::BenchError;
-use keylane_bench::options::{BenchOptions, Durability, Extent, Through};
+use keylane_bench::options::{BenchOptions, Durability, Extent, Paths, ProducePath, Through};
 use keylane_bench::workload::KeyDistribution;
 
 use crate::arguments::{
-    BenchArguments, BenchCommand, DurabilityName, ThroughName, WorkloadArguments,
+    BenchArguments, BenchCommand, DurabilityName, PathName, ThroughName, WorkloadArguments,
 };
 use crate::failure::Failure;
 use crate::open_files;
@@ -53,6 +53,11 @@ fn options(arguments: WorkloadArguments, extent: Extent) -> BenchOptions {
         through: arguments.through.map(|through| match through {
             ThroughName::Broker => Through::Broker,
             ThroughName::Router => Through::Router,
+        }),
+        path: arguments.path.map(|path| match path {
+            PathName::Routed => Paths::Only(ProducePath::Routed),
+            PathName::Partitioned => Paths::Only(ProducePath::Partitioned),
+            PathName::Both => Paths::Both,
         }),
         partitions: arguments.partitions,
         producers: arguments.producers,

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use keylane_client::{Client, Producer, ProducerRecord, Receipt};
+use keylane_client::{Client, Path, Producer, ProducerRecord, Receipt};
 
 use super::gauge::{Gauge, Window};
 use super::pacer::{Pacer, nap_until};
 use super::settle::{Pending, Settled, Settler, SharedLatencies, locked};
 use super::{LoadError, LoadPlan, Pace};
 use crate::clock::monotonic_ns;
+use crate::options::ProducePath;
 use crate::schedule::Schedule;
 use crate::workload::{RecordToSend, STAMP_HEADER, Stamp};
 
@@ -59,10 +60,17 @@ pub(super) async fn prepare(
     let memory = plan
         .batch_size_bytes
         .saturating_mul(BATCHES_HELD * partitions);
-    let producer = client
-        .producer()
+    let (path, batch_size_bytes) = match plan.path {
+        None => (Path::Automatic, plan.routed_batch_size_bytes),
+        Some(ProducePath::Routed) => (Path::Routed, plan.routed_batch_size_bytes),
+        Some(ProducePath::Partitioned) => (Path::Partitioned, Some(plan.batch_size_bytes)),
+    };
+    let mut builder = client.producer().path(path);
+    if let Some(bytes) = batch_size_bytes {
+        builder = builder.batch_size_bytes(bytes);
+    }
+    let producer = builder
         .acks(plan.acks)
-        .batch_size_bytes(plan.batch_size_bytes)
         .linger(plan.linger)
         .memory_bytes(memory.clamp(MEMORY_BYTES_MIN, MEMORY_BYTES_MAX))
         .create_topics(false)
@@ -81,6 +89,11 @@ pub(super) async fn prepare(
         record: RecordToSend::default(),
         common,
     };
+    let path = match sending.producer.is_routed() {
+        true => ProducePath::Routed,
+        false => ProducePath::Partitioned,
+    };
+    sending.settled.path = Some(path);
     if let (Pace::Closed(records), None) = (sending.common.plan.pace, end) {
         sending.send_group(records, monotonic_ns()).await?;
     }

@@ -1,6 +1,7 @@
 //! What becomes of records that were sent: counts and latencies, taken when each is acknowledged.
 //!
-//! One task per partition, since batches of one partition are acknowledged in order, those of several are not.
+//! One task per partition, since batches of one partition are acknowledged in order, those of several are not; one for
+//! all routed records, of whose partitions nothing is known yet.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -13,6 +14,7 @@ use super::gauge::{Gauge, Window};
 use super::producer::Common;
 use crate::clock::monotonic_ns;
 use crate::latency::Latencies;
+use crate::options::ProducePath;
 use crate::verify::Sent;
 
 /// How many records may wait to be settled per partition; beyond that the producer waits.
@@ -48,6 +50,7 @@ pub(super) struct Settled {
     /// When the last record was acknowledged.
     pub(super) last_ns: u64,
     pub(super) sent: Sent,
+    pub(super) path: Option<ProducePath>,
     pub(super) first_failure: Option<String>,
 }
 

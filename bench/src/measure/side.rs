@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::latency::Latencies;
 use crate::load::LoadOutcome;
 use crate::metrics::ServerCounters;
+use crate::options::ProducePath;
 use crate::proc_stat::ProcessCounters;
 use crate::report::{LatencyMs, Side, Throughput, quotient};
 
@@ -41,6 +42,7 @@ pub(super) struct SideSum {
     told: Option<ServerCounters>,
     told_for: Duration,
     sockets: Option<u64>,
+    path: Option<ProducePath>,
     batches: u64,
     batch_records: u64,
     batch_bytes: u64,
@@ -65,6 +67,7 @@ impl SideSum {
             self.told.get_or_insert_default().add(&told);
             self.told_for += slot.told_for;
         }
+        self.path = self.path.or(outcome.path);
         self.sockets = self.sockets.max(outcome.sockets);
         if let Some(flushes) = slot.disk_flushes {
             *self.disk_flushes.get_or_insert_default() += flushes;
@@ -96,6 +99,7 @@ impl SideSum {
         let has_batches = self.batches > 0;
         let has_bytes = self.bytes > 0;
         Some(Side {
+            path: self.path,
             throughput: Throughput::over(self.records, self.bytes, self.measured),
             latency_ms: LatencyMs {
                 publish: self.publish.summary(),

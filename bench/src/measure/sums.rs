@@ -3,7 +3,7 @@
 use super::side::SideSum;
 use crate::latency::{Latencies, LatencySummary};
 use crate::load::Pace;
-use crate::report::{Limit, ScenarioReport, Side};
+use crate::report::{Limit, PathRatios, ScenarioReport, Side};
 use crate::scenario::Scenario;
 use crate::verify::Verdict;
 
@@ -14,6 +14,8 @@ const GENERATOR_ROOM: f64 = 1.3;
 #[derive(Debug, Default)]
 pub(super) struct Sums {
     pub(super) cluster: SideSum,
+    /// By the other path.
+    pub(super) beside: SideSum,
     pub(super) null: SideSum,
     pub(super) relayed: SideSum,
     pub(super) sink: SideSum,
@@ -26,6 +28,7 @@ impl Sums {
     /// Returns the scenario's figures.
     pub(super) fn report(self, scenario: &Scenario) -> ScenarioReport {
         let cluster = self.cluster.side();
+        let partitioned = self.beside.side();
         let null = self.null.side();
         let relayed = self.relayed.side();
         let sink = self.sink.side();
@@ -60,7 +63,9 @@ impl Sums {
             name: scenario.name.clone(),
             title: scenario.title.clone(),
             config: scenario.config(),
+            routed_by_partitioned: PathRatios::between(cluster.as_ref(), partitioned.as_ref()),
             cluster,
+            partitioned,
             null_broker: null,
             null_relay: relayed,
             unrouted: scenario.unrouted,

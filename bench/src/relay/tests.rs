@@ -8,6 +8,7 @@ use keylane_client::Acks;
 use super::*;
 use crate::embedded::EmbeddedCluster;
 use crate::load::{LoadPlan, Pace, read_back, run_load};
+use crate::options::ProducePath;
 use crate::verify::Verdict;
 use crate::workload::{KeyDistribution, KeySpace, Placement, Rows, Workload};
 
@@ -28,9 +29,11 @@ fn verdict(workload: Workload, plan: WrongPlan) -> (Verdict, Option<WrongDone>) 
         producers: 1,
         clients: 1,
         readers: 0,
+        path: Some(ProducePath::Partitioned),
         pace: Pace::FlatOut,
         acks: Acks::All,
         batch_size_bytes: 4 * 1024,
+        routed_batch_size_bytes: None,
         linger: Duration::from_millis(2),
         warm_up: Duration::ZERO,
         duration: Duration::from_millis(400),

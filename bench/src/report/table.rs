@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use super::{Report, ScenarioReport, Side};
 use crate::latency::LatencySummary;
+use crate::options::{ProducePath, Through};
 
 /// The columns' heads, two lines each; numbers stand right, the first column left.
 const HEADS: [[&str; 2]; 9] = [
@@ -38,7 +39,20 @@ pub fn write_table(report: &Report, output: &mut dyn Write) -> io::Result<()> {
         machine.filesystem,
     )?;
     let mut lines: Vec<Vec<String>> = vec![heads(0), heads(1)];
-    lines.extend(report.scenarios.iter().map(cells));
+    for scenario in &report.scenarios {
+        lines.push(cells(
+            scenario,
+            scenario.cluster.as_ref(),
+            scenario.limit.throughput_ratio,
+        ));
+        if let Some(beside) = &scenario.partitioned {
+            lines.push(cells(
+                scenario,
+                Some(beside),
+                ratio_to_limit(scenario, beside),
+            ));
+        }
+    }
     write_aligned(&lines, output)?;
     write_notes(report, output)?;
     writeln!(output, "\n{}", report.verdict)
@@ -48,8 +62,8 @@ fn heads(line: usize) -> Vec<String> {
     HEADS.iter().map(|head| head[line].to_owned()).collect()
 }
 
-fn cells(scenario: &ScenarioReport) -> Vec<String> {
-    let ours = scenario.cluster.as_ref();
+/// Returns the line of one side of a scenario.
+fn cells(scenario: &ScenarioReport, ours: Option<&Side>, ratio: Option<f64>) -> Vec<String> {
     let null = scenario.null_broker.as_ref();
     let shown = ours.or(null);
     let text = |cell: Option<String>| cell.unwrap_or_else(|| "-".to_owned());
@@ -62,9 +76,8 @@ fn cells(scenario: &ScenarioReport) -> Vec<String> {
         (Some(sync), Some(trip)) => Some(pair(sync.p50 + trip.p50, sync.p99 + trip.p99)),
         _ => null.map(|null| latency(&null.latency_ms.publish)),
     };
-    let ratio = scenario.limit.throughput_ratio;
     vec![
-        scenario.title.clone(),
+        title(scenario, ours),
         text(shown.map(|side| grouped(side.throughput.records_per_second))),
         text(shown.map(|side| decimal(side.throughput.megabytes_per_second))),
         text(null.map(|side| decimal(side.throughput.megabytes_per_second))),
@@ -74,6 +87,24 @@ fn cells(scenario: &ScenarioReport) -> Vec<String> {
         text(processors(ours, null)),
         text(shown.and_then(per_batch)),
     ]
+}
+
+/// Returns a scenario's title, with the path that was taken where there is a choice.
+fn title(scenario: &ScenarioReport, side: Option<&Side>) -> String {
+    let path = side.and_then(|side| side.path);
+    let path = path.filter(|_| scenario.config.through == Through::Router);
+    path.map_or_else(
+        || scenario.title.clone(),
+        |path| format!("{}, {}", scenario.title, path.name()),
+    )
+}
+
+/// Returns the throughput of the partitioned side by that of the null broker, where that of the routed one is told.
+fn ratio_to_limit(scenario: &ScenarioReport, beside: &Side) -> Option<f64> {
+    let rate = |side: &Side| side.throughput.records_per_second;
+    let routed = rate(scenario.cluster.as_ref()?);
+    let ratio = scenario.limit.throughput_ratio.filter(|_| routed > 0.0)?;
+    Some(ratio * rate(beside) / routed)
 }
 
 fn per_batch(side: &Side) -> Option<String> {
@@ -157,7 +188,7 @@ fn write_notes(report: &Report, output: &mut dyn Write) -> io::Result<()> {
         write_end_to_end(scenario, output)?;
         write_relayed(scenario, output)?;
         write_processes(scenario, output)?;
-        write_fleet(scenario, output)?;
+        write_sides(scenario, output)?;
     }
     for adds in &report.router_adds {
         let mut scenarios = report.scenarios.iter();
@@ -219,36 +250,47 @@ fn write_processes(scenario: &ScenarioReport, output: &mut dyn Write) -> io::Res
     }
 }
 
-/// Says what many small producers came to, and what the null broker makes of the same frames.
-fn write_fleet(scenario: &ScenarioReport, output: &mut dyn Write) -> io::Result<()> {
-    if scenario.config.producers < FLEET_PRODUCERS_MIN {
+/// Says what many small producers, or both paths, came to, and what the null broker makes of the same frames.
+fn write_sides(scenario: &ScenarioReport, output: &mut dyn Write) -> io::Result<()> {
+    let is_fleet = scenario.config.producers >= FLEET_PRODUCERS_MIN;
+    if !is_fleet && scenario.partitioned.is_none() {
         return Ok(());
     }
     for (name, side) in [
         ("cluster", &scenario.cluster),
+        ("cluster", &scenario.partitioned),
         ("null broker", &scenario.null_broker),
         ("null broker behind a null relay", &scenario.null_relay),
     ] {
         if let Some(side) = side {
-            writeln!(output, "{}, {name}: {}.", scenario.title, fleet(side))?;
+            let name = side
+                .path
+                .filter(|_| name == "cluster")
+                .map_or(name, ProducePath::name);
+            writeln!(output, "{}, {name}: {}.", scenario.title, told_of(side))?;
         }
     }
-    Ok(())
+    let Some(ratios) = scenario.routed_by_partitioned else {
+        return Ok(());
+    };
+    writeln!(
+        output,
+        "{}: routed reaches {:.2} of the throughput of partitioned, for {:.2} of its processor time per record.",
+        scenario.title, ratios.throughput_ratio, ratios.cpu_ratio
+    )
 }
 
-fn fleet(side: &Side) -> String {
+fn told_of(side: &Side) -> String {
     let mut parts = vec![format!(
         "{} records/s, p50 / p99 {} ms",
         decimal(side.throughput.records_per_second),
         latency(&side.latency_ms.publish)
     )];
+    let sockets = side.sockets.map(|sockets| super::quotient(sockets, 1));
+    parts.extend(sockets.map(|sockets| format!("{} sockets", grouped(sockets))));
     let mut add = |number: Option<f64>, what: &str| {
         parts.extend(number.map(|number| format!("{} {what}", decimal(number))));
     };
-    add(
-        side.sockets.map(|sockets| super::quotient(sockets, 1)),
-        "sockets",
-    );
     add(side.produce_requests_per_second, "requests/s");
     add(side.fsyncs_per_second, "fsyncs/s");
     add(side.records_per_batch, "records per batch");
@@ -276,7 +318,7 @@ fn servers(side: &Side) -> impl Iterator<Item = (&str, f64)> {
 }
 
 /// Returns whether a name stands for several processes together.
-fn is_sum(name: &str) -> bool {
+pub(super) fn is_sum(name: &str) -> bool {
     matches!(name, "broker" | "router")
 }
 

@@ -45,6 +45,8 @@ fn report() -> Report {
         config: Scenario::of_options(&BenchOptions::default())[0].config(),
         cluster: Some(side(400.0, &["broker-1", "broker"])),
         null_broker: Some(side(500.0, &["null_broker"])),
+        partitioned: None,
+        routed_by_partitioned: None,
         null_relay: None,
         unrouted: None,
         sink: None,
@@ -169,6 +171,60 @@ fn of_a_fleet_more_is_told() {
         "{told}"
     );
     assert!(told.contains("124 / 130,000"), "{told}");
+}
+
+#[test]
+fn both_paths_stand_beside_one_another() {
+    let mut report = report();
+    let scenario = &mut report.scenarios[2];
+    let mut partitioned = side(
+        50.0,
+        &["broker-1", "broker", "router-1", "router", "generator"],
+    );
+    partitioned.path = Some(ProducePath::Partitioned);
+    let routed = scenario.cluster.as_mut().expect("measured");
+    routed.path = Some(ProducePath::Routed);
+    let ratios = PathRatios::between(Some(routed), Some(&partitioned));
+    let ratios = ratios.expect("both were measured");
+    assert!((ratios.throughput_ratio - 4.0).abs() < 1e-9, "{ratios:?}");
+    // Two processes by three, sums not counted again.
+    assert!((ratios.cpu_ratio - 2.0 / 3.0).abs() < 1e-9, "{ratios:?}");
+    assert_eq!(PathRatios::between(Some(&partitioned), None), None);
+    scenario.routed_by_partitioned = Some(ratios);
+    scenario.partitioned = Some(partitioned);
+    let mut output = Vec::new();
+    write_table(&report, &mut output).expect("memory");
+    let text = String::from_utf8(output).expect("text");
+    let row = |name: &str| {
+        let found = text.lines().find(|line| line.starts_with(name));
+        found.unwrap_or_else(|| panic!("{name} in {text}"))
+    };
+    assert!(row("the scenario <c>, routed  ").contains("0.40"), "{text}");
+    assert!(
+        row("the scenario <c>, partitioned  ").contains("0.10"),
+        "{text}"
+    );
+    assert!(row("the scenario <c>, partitioned: ").contains("50,000 records/s"));
+    assert!(row("the scenario <c>: routed reaches 4.00").contains("for 0.67"));
+    let json = serde_json::to_value(&report).expect("plain data");
+    for (path, expected) in [
+        ("/scenarios/2/cluster/path", "routed"),
+        ("/scenarios/2/partitioned/path", "partitioned"),
+    ] {
+        assert_eq!(json.pointer(path), Some(&expected.into()));
+    }
+    let ratio = json.pointer("/scenarios/2/routed_by_partitioned/throughput_ratio");
+    assert!(ratio.is_some_and(serde_json::Value::is_number));
+}
+
+#[test]
+fn a_failure_of_either_path_fails_the_verdict() {
+    let mut report = report();
+    let mut partitioned = side(50.0, &["broker-1"]);
+    partitioned.first_failure = Some("it timed out".to_owned());
+    report.scenarios[0].partitioned = Some(partitioned);
+    report.summarize("b", "a");
+    assert!(!report.is_clean, "{}", report.verdict);
 }
 
 #[test]

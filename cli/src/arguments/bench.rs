@@ -55,6 +55,9 @@ pub(crate) struct WorkloadArguments {
     /// What clients dial [default: router]
     #[arg(long, value_enum)]
     pub(crate) through: Option<ThroughName>,
+    /// Who chooses the partitions of records [default: routed through a router, if that is offered]
+    #[arg(long, value_enum)]
+    pub(crate) path: Option<PathName>,
     /// Partitions of the topic [default: 16, with --input 6]
     #[arg(long, value_name = "N", value_delimiter = ',')]
     pub(crate) partitions: Vec<i32>,
@@ -74,7 +77,7 @@ pub(crate) struct WorkloadArguments {
     /// The size of a generated record's value [default: 1KiB]
     #[arg(long, value_name = "SIZE", value_parser = quantity::size)]
     pub(crate) record_size: Option<u64>,
-    /// The size at which a batch is full [default: 128KiB]
+    /// The size at which a batch is full [default: 128KiB; of routed ones, which hold all partitions, by their number]
     #[arg(long, value_name = "SIZE", value_parser = quantity::size)]
     pub(crate) batch_size: Option<u64>,
     /// Records per second of all producers together, sent on schedule whatever the broker does; without it, flat out
@@ -129,6 +132,17 @@ pub(crate) enum ThroughName {
     Broker,
     /// The routers
     Router,
+}
+
+/// Who chooses the partitions of records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PathName {
+    /// The router, from batches of all partitions
+    Routed,
+    /// The producer, as every Kafka client does
+    Partitioned,
+    /// Both are measured in turn
+    Both,
 }
 
 /// What an acknowledged record survives.

@@ -146,11 +146,119 @@ fn scale_measures_each_number_of_brokers() {
 }
 
 #[test]
+fn both_paths_are_measured_in_turn_through_the_same_router_and_verified() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let json = folder.path().join("report.json");
+    let json = json.to_str().expect("text");
+    let flags = [
+        "--path",
+        "both",
+        "--brokers",
+        "1",
+        "--partitions",
+        "4",
+        "--readers",
+        "1",
+        "--duration",
+        "300ms",
+    ];
+    let printed = run([&["bench", "--json", json], &flags[..]].concat()).expect_success();
+    assert!(
+        printed.contains("PASSED: 0 lost, 0 duplicated, 0 reordered"),
+        "{printed}"
+    );
+    assert!(
+        printed.contains("of the throughput of partitioned"),
+        "{printed}"
+    );
+    let report = read(json);
+    let scenario = &report["scenarios"][0];
+    let mut records = 0.0;
+    for (side, path) in [("cluster", "routed"), ("partitioned", "partitioned")] {
+        let side = &scenario[side];
+        assert_eq!(side["path"], path);
+        let slots = side["slots_megabytes_per_second"]
+            .as_array()
+            .expect("slots");
+        assert_eq!(slots.len(), 2, "{side:#}");
+        let rate = side["throughput"]["records_per_second"].as_f64();
+        assert!(rate.is_some_and(|rate| rate > 0.0), "{side:#}");
+        assert!(
+            side["records_per_batch"]
+                .as_f64()
+                .is_some_and(|number| number >= 1.0)
+        );
+        records += side["latency_ms"]["end_to_end"]["count"]
+            .as_f64()
+            .expect("a reader");
+    }
+    // All four slots were read, live and again.
+    let read_back = report["verify"]["read"].as_f64().expect("a number");
+    assert!(
+        (read_back - 2.0 * records).abs() < 0.5,
+        "{read_back} {records}"
+    );
+    for name in ["throughput_ratio", "cpu_ratio"] {
+        assert!(
+            scenario["routed_by_partitioned"][name].is_number(),
+            "{scenario:#}"
+        );
+    }
+    assert_eq!(scenario["null_broker"]["path"], "partitioned");
+}
+
+#[test]
+fn one_path_can_be_chosen_and_the_report_says_which_was_taken() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let json = folder.path().join("report.json");
+    let json = json.to_str().expect("text");
+    let cases: [(&[&str], &str); 3] = [
+        (&[], "routed"),
+        (&["--path", "partitioned"], "partitioned"),
+        (&["--through", "broker"], "partitioned"),
+    ];
+    for (flags, path) in cases {
+        let short = [
+            "bench",
+            "--duration",
+            "200ms",
+            "--brokers",
+            "1",
+            "--json",
+            json,
+        ];
+        let printed = run([&short, flags].concat()).expect_success();
+        assert!(printed.contains("PASSED: 0 lost"), "{printed}");
+        let scenario = &read(json)["scenarios"][0];
+        assert_eq!(scenario["cluster"]["path"], path, "{flags:?}");
+        assert!(scenario["partitioned"].is_null());
+    }
+    run([
+        "bench",
+        "--path",
+        "routed",
+        "--through",
+        "broker",
+        "--acks",
+        "1",
+    ])
+    .expect_failure(
+        2,
+        &[
+            "--path: brokers take partitioned batches only",
+            "--path: routed batches are always acknowledged by all",
+        ],
+    );
+}
+
+#[test]
 fn many_small_producers_are_measured_with_what_they_cost() {
     let folder = tempfile::tempdir().expect("a folder");
     let json = folder.path().join("report.json");
     let json = json.to_str().expect("text");
     let flags = [
+        "--path",
+        "both",
         "--producers",
         "200",
         "--clients",
@@ -177,7 +285,14 @@ fn many_small_producers_are_measured_with_what_they_cost() {
     assert_eq!(scenario["config"]["clients"], 4);
     let input = scenario["config"]["input"].as_str().expect("text");
     assert!(input.contains("keys as in flights"), "{input}");
-    for side in ["cluster", "null_broker", "null_relay"] {
+    for (side, sockets) in [
+        // Producers of a client share its connections.
+        ("cluster", 4..=20),
+        // One for each producer and one or two for each client, and those of the runtimes.
+        ("partitioned", 204..=220),
+        ("null_broker", 204..=220),
+        ("null_relay", 204..=220),
+    ] {
         for name in [
             "/fsyncs_per_second",
             "/produce_requests_per_second",
@@ -191,11 +306,8 @@ fn many_small_producers_are_measured_with_what_they_cost() {
             let is_told = number.is_some_and(|number| number > 0.0);
             assert!(is_told, "{name} in {:#}", scenario[side]);
         }
-        // One for each producer, unless a router routes: then one for each client. And one or two for each client, and
-        // those of the runtimes.
-        let expected = if side == "cluster" { 8..=24 } else { 204..=220 };
-        let sockets = scenario[side]["sockets"].as_u64().expect("a number");
-        assert!(expected.contains(&sockets), "{side}: {sockets}");
+        let found = scenario[side]["sockets"].as_u64().expect("a number");
+        assert!(sockets.contains(&found), "{side}: {found}");
     }
 }
 
