@@ -18,6 +18,8 @@ mod disk;
 mod failover;
 #[path = "process/folder.rs"]
 mod folder;
+#[path = "process/growth.rs"]
+mod growth;
 #[path = "process/keys.rs"]
 mod keys;
 #[path = "process/metrics.rs"]

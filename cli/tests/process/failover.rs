@@ -21,14 +21,14 @@ const PARTITIONS: usize = 6;
 const ROWS_PER_SECOND: &str = "6000";
 
 /// Three brokers, all of them voters.
-struct Cluster {
+pub(crate) struct Cluster {
     folder: tempfile::TempDir,
     internal: Vec<String>,
     brokers: Vec<Option<Server>>,
 }
 
 impl Cluster {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let brokers = start_three(folder.path());
         let internal = |broker: &Server| broker.ready["internal"].as_str().map(str::to_owned);
@@ -42,7 +42,7 @@ impl Cluster {
         }
     }
 
-    fn kill_and_restart(&mut self, index: usize) {
+    pub(crate) fn kill_and_restart(&mut self, index: usize) {
         let broker = self.brokers[index].take().expect("it runs");
         broker.kill();
         let voter = |(index, address): (usize, &String)| format!("{}@{address}", index + 1);
@@ -52,12 +52,19 @@ impl Cluster {
         self.brokers[index] = Some(broker);
     }
 
+    /// Stops all brokers; only then does their folder go.
+    pub(crate) fn stop(mut self) {
+        for broker in self.brokers.drain(..).flatten() {
+            broker.stop();
+        }
+    }
+
     fn at(&self, index: usize) -> &Server {
         self.brokers[index].as_ref().expect("it runs")
     }
 
     /// Starts a router that names itself and the others by their addresses.
-    fn router(&self, port: u16) -> Server {
+    pub(crate) fn router(&self, port: u16) -> Server {
         let address = format!("127.0.0.1:{port}");
         let mut command = keylane();
         command.args(["router", "--listen", &address, "--advertise", &address]);
@@ -103,9 +110,7 @@ fn flights_survive_the_death_of_a_router_and_of_a_broker() {
         format!("{ROWS} of {ROWS} rows found, 0 missing, 0 doubled, 0 out of order, 0 foreign");
     assert!(verified.contains(&expected), "{verified}");
     second.stop();
-    for broker in cluster.brokers.into_iter().flatten() {
-        broker.stop();
-    }
+    cluster.stop();
 }
 
 #[test]
@@ -133,13 +138,11 @@ fn a_command_given_two_routers_goes_on_when_one_is_killed() {
     let expected = format!("{ROWS} of {ROWS} rows found, 0 missing, 0 doubled, 0 out of order");
     assert!(verified.contains(&expected), "{verified}");
     second.stop();
-    for broker in cluster.brokers.into_iter().flatten() {
-        broker.stop();
-    }
+    cluster.stop();
 }
 
 /// Waits until a router tells clients of so many routers: who knows of one only has nowhere to go when it dies.
-fn until_known(router: &Server, routers: i32) {
+pub(crate) fn until_known(router: &Server, routers: i32) {
     // Metadata, version 1, correlation 7, no client id, no topics.
     let request = [0, 0, 0, 14, 0, 3, 0, 1, 0, 0, 0, 7, 0xff, 0xff, 0, 0, 0, 0];
     let known = || {
@@ -155,7 +158,7 @@ fn until_known(router: &Server, routers: i32) {
     }
 }
 
-fn spawn_producer(connect: &str) -> std::thread::JoinHandle<Finished> {
+pub(crate) fn spawn_producer(connect: &str) -> std::thread::JoinHandle<Finished> {
     assert!(
         Path::new(FLIGHTS).exists(),
         "{FLIGHTS} belongs to the repository"
@@ -169,7 +172,11 @@ fn spawn_producer(connect: &str) -> std::thread::JoinHandle<Finished> {
     std::thread::spawn(move || run_command(&mut command, &[]))
 }
 
-fn until_stored(cluster: &Cluster, rows: u64, producer: &std::thread::JoinHandle<Finished>) {
+pub(crate) fn until_stored(
+    cluster: &Cluster,
+    rows: u64,
+    producer: &std::thread::JoinHandle<Finished>,
+) {
     while stored(cluster).values().sum::<u64>() < rows && !producer.is_finished() {
         std::thread::sleep(Duration::from_millis(10));
     }
