@@ -177,16 +177,24 @@ pub(crate) fn until_stored(
     rows: u64,
     producer: &std::thread::JoinHandle<Finished>,
 ) {
-    while stored(cluster).values().sum::<u64>() < rows && !producer.is_finished() {
+    // The broker that is asked may not know yet of a topic that a router has just created.
+    let known = || {
+        let described = describe(cluster);
+        described.status.success().then(|| stored(described))
+    };
+    let count = |stored: BTreeMap<i64, u64>| stored.values().sum::<u64>();
+    while known().map_or(0, count) < rows && !producer.is_finished() {
         std::thread::sleep(Duration::from_millis(10));
     }
 }
 
+fn describe(cluster: &Cluster) -> Finished {
+    let first = cluster.at(0);
+    first.run(["topic", "describe", "flights", "--json"])
+}
+
 /// Returns how many records each broker leads.
-fn stored(cluster: &Cluster) -> BTreeMap<i64, u64> {
-    let described = cluster
-        .at(0)
-        .run(["topic", "describe", "flights", "--json"]);
+fn stored(described: Finished) -> BTreeMap<i64, u64> {
     let described: Value = serde_json::from_str(&described.expect_success()).expect("JSON");
     let mut stored = BTreeMap::new();
     for partition in described["partitions"].as_array().expect("partitions") {
@@ -199,7 +207,7 @@ fn stored(cluster: &Cluster) -> BTreeMap<i64, u64> {
 
 /// Checks that every broker holds its part of the records.
 fn check_spread(cluster: &Cluster) {
-    let stored = stored(cluster);
+    let stored = stored(describe(cluster));
     assert_eq!(stored.keys().copied().collect::<Vec<_>>(), [1, 2, 3]);
     for (broker, records) in stored {
         let part = records as f64 / ROWS as f64;
