@@ -13,16 +13,19 @@ from relay import API_NAMES
 BEGIN = "<!-- The table below is written by `.ci/clients/run --record`. -->"
 END = "<!-- End of the written table. -->"
 
+#: APIs from here on are Keylane's own.
+PRIVATE_KEY_MIN = 20_000
+
 CODEC_TABLE = pathlib.Path(__file__).resolve().parents[2] / "protocol" / "src" / "api.rs"
 
 
 def decoded_versions() -> dict[int, tuple[int, int]]:
-    """Returns the lowest and highest version of every API that Keylane decodes, read from the codec's own table."""
+    """Returns the lowest and highest version of every API of Kafka's that Keylane decodes, read from the codec's own table."""
     source = CODEC_TABLE.read_text()
-    keys = {name: int(key) for name, key in re.findall(r"^    (\w+) = (\d+),$", source, re.MULTILINE)}
+    keys = {name: int(key) for name, key in re.findall(r"^    (\w+) = ([\d_]+),$", source, re.MULTILINE)}
     rows = re.findall(r'api\(\s*ApiKey::(\w+),\s+"\w+",\s+\[(\d+), (\d+)\]', source)
     assert {name for name, _, _ in rows} == set(keys), f"the table in {CODEC_TABLE} is written in another way than this reads"
-    return {keys[name]: (int(lowest), int(highest)) for name, lowest, highest in rows}
+    return {keys[name]: (int(lowest), int(highest)) for name, lowest, highest in rows if keys[name] < PRIVATE_KEY_MIN}
 
 
 def table(offered: dict[int, tuple[int, int]], used: dict[str, dict[int, set[int]]]) -> str:
