@@ -147,9 +147,9 @@ async fn describe(arguments: &TopicDescribeArguments) -> Result<(), Failure> {
     let topic = topic.map_err(|error| failed("", &error))?;
     let configs = configs(&admin, name).await?;
     let description = Description {
+        earliest: offsets(&admin, &topic, OffsetSpec::Earliest).await?,
+        latest: offsets(&admin, &topic, OffsetSpec::Latest).await?,
         topic,
-        earliest: offsets(&admin, name, OffsetSpec::Earliest).await?,
-        latest: offsets(&admin, name, OffsetSpec::Latest).await?,
         configs,
         keys: match arguments.keys {
             true => Some(keys::ask(name, &arguments.admin).await?),
@@ -169,8 +169,16 @@ async fn configs(admin: &Admin, name: &str) -> Result<Vec<ConfigEntry>, Failure>
     configs.map_err(|error| failed("", &error))
 }
 
-async fn offsets(admin: &Admin, name: &str, spec: OffsetSpec) -> Result<Offsets, Failure> {
-    let offsets = admin.list_offsets(name, spec).await;
+/// Asks for the partitions that have a leader: the others have a dash.
+async fn offsets(
+    admin: &Admin,
+    topic: &TopicDescription,
+    spec: OffsetSpec,
+) -> Result<Offsets, Failure> {
+    let led = topic.partitions.iter();
+    let led = led.filter(|partition| partition.leader.is_some());
+    let led: Vec<_> = led.map(|partition| partition.partition).collect();
+    let offsets = admin.list_offsets_of(&topic.name, &led, spec).await;
     offsets.map_err(|error| failed("", &error))
 }
 

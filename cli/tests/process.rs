@@ -2,6 +2,8 @@
 
 #[path = "process/admin.rs"]
 mod admin;
+#[path = "process/away.rs"]
+mod away;
 #[path = "process/bench.rs"]
 mod bench;
 #[path = "process/broker.rs"]

@@ -54,9 +54,25 @@ impl Admin {
     ) -> Result<BTreeMap<PartitionIndex, ListedOffset>, ListOffsetsError> {
         let inner = &self.client.inner;
         let view = inner.metadata.topic(topic, false).await?;
-        let indexes = (0..).map(PartitionIndex).take(view.partitions.len());
-        let wanted = indexes.map(|partition| (partition, spec)).collect();
-        list_offsets(inner, topic, &wanted).await
+        let indexes: Vec<_> = (0..)
+            .map(PartitionIndex)
+            .take(view.partitions.len())
+            .collect();
+        self.list_offsets_of(topic, &indexes, spec).await
+    }
+
+    /// Returns an offset of these partitions of a topic, whatever is the matter with others.
+    ///
+    /// # Errors
+    /// When the topic or one of the partitions is unknown, a leader cannot be reached in time, or the broker refuses.
+    pub async fn list_offsets_of(
+        &self,
+        topic: &str,
+        partitions: &[PartitionIndex],
+        spec: OffsetSpec,
+    ) -> Result<BTreeMap<PartitionIndex, ListedOffset>, ListOffsetsError> {
+        let wanted = partitions.iter().map(|&partition| (partition, spec));
+        list_offsets(&self.client.inner, topic, &wanted.collect()).await
     }
 
     /// Asks any broker once.

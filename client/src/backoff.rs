@@ -39,8 +39,13 @@ impl Backoff {
 
 /// Returns how long to pause after so many earlier failures in a row.
 pub(crate) fn pause(failures: u32, generator: &mut StdRng) -> Duration {
+    pause_up_to(BACKOFF_MAX, failures, generator)
+}
+
+/// The same with another bound.
+pub(crate) fn pause_up_to(longest: Duration, failures: u32, generator: &mut StdRng) -> Duration {
     let doubled = BACKOFF_FIRST.saturating_mul(1 << failures.min(16));
-    let full = doubled.min(BACKOFF_MAX);
+    let full = doubled.min(longest);
     full.mul_f64(generator.random_range(0.5..=1.0))
 }
 

@@ -174,8 +174,8 @@ impl Producer {
         let partitioned = handle.partitioned.get().into_iter();
         let outcomes = routed.chain(partitioned.flat_map(PartitionedSide::seal_all));
         for outcome in outcomes.collect::<Vec<_>>() {
-            // The failure is counted below, with those of batches that were settled before.
-            let _ = Receipt::new(outcome, 0).await;
+            // A failure is counted below, with those of batches that were settled before.
+            receipt::settled(&outcome).await;
         }
         let routed = handle.routed.as_ref().and_then(RoutedSide::take_failed);
         let partitioned = handle.partitioned.get();

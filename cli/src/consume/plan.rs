@@ -1,6 +1,6 @@
 //! Which part of which partitions is read: from the start asked for to the end at this moment.
 
-use keylane_client::{Admin, OffsetSpec};
+use keylane_client::{Admin, ListOffsetsError, OffsetSpec, PartitionIndex};
 use std::collections::BTreeMap;
 
 use crate::arguments::ConsumeArguments;
@@ -40,14 +40,11 @@ pub(super) async fn make(admin: &Admin, arguments: &ConsumeArguments) -> Result<
     };
     let mut spans = BTreeMap::new();
     for partition in chosen {
-        let Some(Some(end_offset)) = end.get(&partition).copied() else {
-            let count = end.len();
-            return Err(Failure::new(format!(
-                "topic {:?} has {count} partitions, so none with index {partition}",
-                arguments.topic
-            ))
-            .hint(format!("give a --partition below {count}")));
-        };
+        let end_offset = end.get(&partition).copied().flatten();
+        let end_offset = end_offset.ok_or_else(|| {
+            let topic = &arguments.topic;
+            Failure::new(format!("{topic}-{partition} was not said to end anywhere"))
+        })?;
         // No record is as late as the time asked for.
         let found = start
             .get(&partition)
@@ -79,8 +76,18 @@ async fn offsets(
     arguments: &ConsumeArguments,
     spec: OffsetSpec,
 ) -> Result<BTreeMap<i32, Option<i64>>, Failure> {
-    let listed = admin.list_offsets(&arguments.topic, spec).await;
-    let listed = listed.map_err(|error| failed("", &error))?;
+    let chosen = arguments.partitions.iter();
+    let chosen: Vec<_> = chosen.map(|&partition| PartitionIndex(partition)).collect();
+    let listed = match chosen.as_slice() {
+        [] => admin.list_offsets(&arguments.topic, spec).await,
+        chosen => admin.list_offsets_of(&arguments.topic, chosen, spec).await,
+    };
+    let listed = listed.map_err(|error| match &error {
+        ListOffsetsError::UnknownPartition { count, .. } => {
+            Failure::new(error.to_string()).hint(format!("give a --partition below {count}"))
+        }
+        _ => failed("", &error),
+    })?;
     Ok(listed
         .into_iter()
         .map(|(partition, listed)| (partition.0, listed.offset.map(|offset| offset.0)))

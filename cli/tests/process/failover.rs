@@ -14,7 +14,7 @@ use crate::cluster::{start, start_three};
 use crate::crash::FLIGHTS;
 use crate::support::{Finished, Server, keylane, run_command};
 
-const ROWS: u64 = 27_004;
+pub(crate) const ROWS: u64 = 27_004;
 const PARTITIONS: usize = 6;
 
 /// Slow enough that each kill meets a producer at work.
@@ -43,8 +43,16 @@ impl Cluster {
     }
 
     pub(crate) fn kill_and_restart(&mut self, index: usize) {
+        self.kill(index);
+        self.restart(index);
+    }
+
+    pub(crate) fn kill(&mut self, index: usize) {
         let broker = self.brokers[index].take().expect("it runs");
         broker.kill();
+    }
+
+    pub(crate) fn restart(&mut self, index: usize) {
         let voter = |(index, address): (usize, &String)| format!("{}@{address}", index + 1);
         let voters: Vec<String> = self.internal.iter().enumerate().map(voter).collect();
         let internal = &self.internal[index];
@@ -72,7 +80,7 @@ impl Cluster {
     }
 
     /// Starts a router that names itself alone, as whoever dials it does.
-    fn lonely_router(&self) -> Server {
+    pub(crate) fn lonely_router(&self) -> Server {
         let mut command = keylane();
         command.args(["router", "--listen", "127.0.0.1:0"]);
         Server::start(command.args(["--brokers", &self.internal.join(",")]))
@@ -188,7 +196,7 @@ pub(crate) fn until_stored(
     }
 }
 
-fn describe(cluster: &Cluster) -> Finished {
+pub(crate) fn describe(cluster: &Cluster) -> Finished {
     let first = cluster.at(0);
     first.run(["topic", "describe", "flights", "--json"])
 }

@@ -156,8 +156,9 @@ impl ProducerBuilder {
         self
     }
 
-    /// Sets how long to try before a record is given up. Default 2 minutes: a broker that dies and comes back within
-    /// that time costs nothing but time.
+    /// Sets how long to try before a batch is given up, counted from its first record. Default 2 minutes: a broker that
+    /// dies and comes back within that time costs nothing but time. Of a routed batch that waits to be sent, later records
+    /// have at least three quarters of it.
     pub fn delivery_timeout(mut self, timeout: Duration) -> Self {
         self.config.delivery_timeout = timeout;
         self

@@ -27,6 +27,9 @@ pub struct RecordPlace {
 /// The offset of a batch's first record, if known, or why the batch is not known to be written.
 pub(crate) type BatchResult = Result<Option<Offset>, DeliveryError>;
 
+/// A partition whose records of a batch are written, and the offset of the first of them, if known.
+pub(crate) type WrittenPart = (PartitionIndex, Option<Offset>);
+
 /// What became of the records of a batch.
 #[derive(Debug)]
 pub(crate) enum Outcome {
@@ -54,6 +57,8 @@ enum Destination {
 #[derive(Debug, Default)]
 struct State {
     result: Option<Outcome>,
+    /// What is known to be written before there is a result, in ascending order.
+    written: Vec<WrittenPart>,
     /// One place for each receipt that was polled too early; emptied when that receipt is dropped.
     wakers: Vec<Option<Waker>>,
 }
@@ -93,16 +98,24 @@ impl BatchOutcome {
             return;
         }
         state.result = Some(result);
+        state.written = Vec::new();
         let wakers = std::mem::take(&mut state.wakers);
         drop(state);
-        let mut last: Option<Waker> = None;
-        for waker in wakers.into_iter().flatten() {
-            // One task that awaits many receipts of the batch is woken once.
-            if last.as_ref().is_none_or(|last| !last.will_wake(&waker)) {
-                waker.wake_by_ref();
-                last = Some(waker);
-            }
+        wake(wakers);
+    }
+
+    /// Says which records are written while others of the batch are not, in ascending order, and wakes everyone who waits
+    /// for any. What was told before is told again.
+    pub(crate) fn tell_written(&self, written: Vec<WrittenPart>) {
+        let mut state = self.lock();
+        if state.result.is_some() {
+            return;
         }
+        state.written = written;
+        // Those whose records are not among them ask again, and find their places.
+        let wakers = state.wakers.clone();
+        drop(state);
+        wake(wakers);
     }
 
     fn partition(&self, index: u32) -> Option<PartitionIndex> {
@@ -132,12 +145,37 @@ impl BatchOutcome {
         };
         let first = result.clone()?;
         let partition = partition.expect("only a batch with a number is written");
+        Ok(self.written_at(index, partition, first))
+    }
+
+    /// Returns what became of a record, if that is known.
+    fn now(&self, index: u32, state: &State) -> Option<Result<RecordPlace, DeliveryError>> {
+        if let Some(outcome) = &state.result {
+            return Some(self.place(index, outcome));
+        }
+        if state.written.is_empty() {
+            return None;
+        }
+        let partition = self.partition(index)?;
+        let part = state
+            .written
+            .binary_search_by_key(&partition, |part| part.0);
+        let (_, first) = state.written[part.ok()?];
+        Some(Ok(self.written_at(index, partition, first)))
+    }
+
+    fn written_at(
+        &self,
+        index: u32,
+        partition: PartitionIndex,
+        first: Option<Offset>,
+    ) -> RecordPlace {
         // The first offset is a peer's word: the sum need not fit.
         let offset = first.and_then(|first| first.0.checked_add(i64::from(self.rank(index))));
-        Ok(RecordPlace {
+        RecordPlace {
             partition,
             offset: offset.map(Offset),
-        })
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -145,6 +183,47 @@ impl BatchOutcome {
             .lock()
             .expect("no code panics while it holds this lock")
     }
+}
+
+impl State {
+    /// Notes who waits, in a place of its own.
+    fn wait(&mut self, slot: &mut Option<usize>, waker: &Waker) {
+        let slot = *slot.get_or_insert_with(|| {
+            self.wakers.push(None);
+            self.wakers.len() - 1
+        });
+        if let Some(place) = self.wakers.get_mut(slot) {
+            let is_same = |known: &Waker| known.will_wake(waker);
+            if !place.as_ref().is_some_and(is_same) {
+                *place = Some(waker.clone());
+            }
+        }
+    }
+}
+
+/// Wakes them; one task that awaits many receipts of a batch once.
+fn wake(wakers: Vec<Option<Waker>>) {
+    let mut last: Option<Waker> = None;
+    for waker in wakers.into_iter().flatten() {
+        if last.as_ref().is_none_or(|last| !last.will_wake(&waker)) {
+            waker.wake_by_ref();
+            last = Some(waker);
+        }
+    }
+}
+
+/// Resolves once everything of a batch is settled.
+pub(crate) async fn settled(outcome: &BatchOutcome) {
+    let mut slot = None;
+    std::future::poll_fn(|context| {
+        let mut state = outcome.lock();
+        if state.result.is_some() {
+            return Poll::Ready(());
+        }
+        state.wait(&mut slot, context.waker());
+        Poll::Pending
+    })
+    .await;
 }
 
 /// Resolves to the place of a record once it is written, or to why that is not known.
@@ -176,9 +255,7 @@ impl Receipt {
     /// Returns the outcome if it is there already.
     #[must_use]
     pub fn now(&self) -> Option<Result<RecordPlace, DeliveryError>> {
-        let state = self.outcome.lock();
-        let result = state.result.as_ref()?;
-        Some(self.outcome.place(self.index, result))
+        self.outcome.now(self.index, &self.outcome.lock())
     }
 }
 
@@ -188,19 +265,10 @@ impl Future for Receipt {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         let mut state = this.outcome.lock();
-        if let Some(result) = &state.result {
-            return Poll::Ready(this.outcome.place(this.index, result));
+        if let Some(outcome) = this.outcome.now(this.index, &state) {
+            return Poll::Ready(outcome);
         }
-        let slot = *this.slot.get_or_insert_with(|| {
-            state.wakers.push(None);
-            state.wakers.len() - 1
-        });
-        if let Some(place) = state.wakers.get_mut(slot) {
-            let is_same = |waker: &Waker| waker.will_wake(context.waker());
-            if !place.as_ref().is_some_and(is_same) {
-                *place = Some(context.waker().clone());
-            }
-        }
+        state.wait(&mut this.slot, context.waker());
         Poll::Pending
     }
 }

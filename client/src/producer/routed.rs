@@ -5,10 +5,13 @@
 //!          one per topic        from the floor on │ each number once       └─ receipts ◄─ answer
 //! ```
 //! [`core`] and what it names decide without I/O and clock; `side` acts. What a number stands for never changes; a session
-//! begins at the floor and leaves nothing out; after any failure the next one begins there again.
+//! begins at the floor and leaves nothing out; after any failure another one begins there again.
 
 mod batching;
 mod core;
+mod pace;
+mod reading;
+mod renewal;
 mod session;
 pub(super) mod side;
 mod spread;
@@ -31,7 +34,7 @@ use self::verdict::Weight;
 use super::accumulator::BatchSerial;
 use super::batch::SealedBatch;
 use super::error::{DeliveryError, DeliveryFailure};
-use super::receipt::{BatchOutcome, BatchResult, Outcome, Receipt};
+use super::receipt::{BatchOutcome, BatchResult, Outcome, Receipt, WrittenPart};
 
 /// What the core needs of the producer's settings.
 #[derive(Clone, Copy, Debug)]
@@ -44,7 +47,7 @@ pub struct RoutedSettings {
     pub max_record_bytes: usize,
     /// How long a batch waits for more records.
     pub linger: Duration,
-    /// How long after its first record was taken a batch is given up.
+    /// How long after its first record was taken a batch is given up. It takes records for a quarter of that.
     pub delivery_timeout: Duration,
     /// How many batches of one topic may be sent and not answered.
     pub in_flight_max: usize,
@@ -70,7 +73,7 @@ pub enum RoutedAppended {
     Placed {
         /// Tells where the record was written.
         receipt: Receipt,
-        /// When the batch is due, and when it is given up, if one was opened for the record.
+        /// When the batch is due, and when it takes no more, if one was opened for the record.
         opened: Option<(Instant, Instant)>,
         /// Whether a batch of the topic is to be sent if it can be.
         is_due: bool,
@@ -85,13 +88,15 @@ pub enum RoutedAppended {
 #[derive(Debug, Default)]
 pub struct RoutedEffects {
     settled: Vec<Settled>,
+    /// Parts of batches that are written, while others are not.
+    written: Vec<(Arc<BatchOutcome>, Vec<WrittenPart>)>,
     /// Bytes of memory that are free again.
     pub released_bytes: usize,
     /// Whether a topic may have been deleted or created anew, so that its id is to be looked up.
     pub doubts_topic: bool,
     /// Whether another id is to be asked for: epochs are used up, or a broker fences this one.
     pub needs_identity: bool,
-    /// When the pause is over after which a topic begins another session, if one has failed.
+    /// When the pause is over after which a topic begins another session, if something has failed.
     pub paused_until: Option<Instant>,
     /// Whether topics besides the one in question may have something to send.
     pub frees_all: bool,
@@ -112,14 +117,21 @@ impl RoutedEffects {
     /// Returns whether receipts are to be resolved.
     #[must_use]
     pub fn has_settled(&self) -> bool {
-        !self.settled.is_empty()
+        !self.settled.is_empty() || !self.written.is_empty()
     }
 
     /// Resolves receipts and wakes who waits for them.
     pub fn settle_receipts(&mut self) {
+        for (outcome, parts) in self.written.drain(..) {
+            outcome.tell_written(parts);
+        }
         for settled in self.settled.drain(..) {
             settled.outcome.settle_as(settled.result);
         }
+    }
+
+    fn tell_written(&mut self, outcome: &Arc<BatchOutcome>, parts: Vec<WrittenPart>) {
+        self.written.push((Arc::clone(outcome), parts));
     }
 
     fn settle(

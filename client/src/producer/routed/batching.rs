@@ -1,7 +1,8 @@
 //! The records of one topic before they have a number: one open batch, full ones before it.
 //!
 //! A batch is due when it has lingered or reached the target size. While it cannot be sent it goes on growing, up to
-//! 1 MiB: what waits for answers becomes fewer and larger batches, and its split leaves less dust.
+//! 1 MiB: what waits for answers becomes fewer and larger batches, and its split leaves less dust. It is given up with its
+//! first record, so it takes no more when that has used up a quarter of its time: every record has the rest.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -34,6 +35,12 @@ fn target_bytes(partition_count: i32) -> usize {
 fn target_of(settings: &RoutedSettings, partition_count: i32) -> usize {
     let chosen = settings.batch_size_bytes;
     chosen.unwrap_or_else(|| target_bytes(partition_count).min(settings.batch_bytes_max))
+}
+
+/// Returns when a batch that is given up then takes no more.
+fn closes_at(deadline: Instant, settings: &RoutedSettings) -> Instant {
+    let rest = settings.delivery_timeout * 3 / 4;
+    deadline.checked_sub(rest).unwrap_or(deadline)
 }
 
 /// A batch and the hashes of its records' keys.
@@ -113,7 +120,7 @@ impl Batching {
         }
     }
 
-    /// Opens a batch and returns when it is due, and when it is given up.
+    /// Opens a batch and returns when it is due, and when it takes no more.
     fn open(
         &mut self,
         capacity: usize,
@@ -130,7 +137,20 @@ impl Batching {
             batch: OpenBatch::new(serial, outcome, capacity, times),
             hashes: Vec::with_capacity(self.record_count_last),
         });
-        times
+        (times.0, closes_at(times.1, settings))
+    }
+
+    /// Closes the open batch if it has grown too old to take more.
+    pub(super) fn seal_if_old(&mut self, settings: &RoutedSettings, now: Instant) {
+        if self.closes_at(settings).is_some_and(|at| at <= now) {
+            self.seal();
+        }
+    }
+
+    /// Returns when the open batch takes no more.
+    pub(super) fn closes_at(&self, settings: &RoutedSettings) -> Option<Instant> {
+        let open = self.open.as_ref()?;
+        Some(closes_at(open.batch.deadline(), settings))
     }
 
     /// Closes the open batch.

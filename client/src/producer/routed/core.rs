@@ -289,7 +289,7 @@ impl RoutedCore {
         self.after(effects);
     }
 
-    /// Gives up what is older than the delivery time-out.
+    /// Gives up what is older than the delivery time-out, and closes batches that have waited for a quarter of it.
     pub fn expire(&mut self, now: Instant, effects: &mut RoutedEffects) {
         for topic in &mut self.topics {
             let mut shared = Shared {
@@ -385,7 +385,16 @@ impl RoutedCore {
     #[must_use]
     pub fn next_deadline(&self, now: Instant) -> Option<Instant> {
         let topics = self.topics.iter();
-        topics.filter_map(|topic| topic.next_deadline(now)).min()
+        let deadlines = topics.filter_map(|topic| topic.next_deadline(now, &self.settings));
+        deadlines.min()
+    }
+
+    /// Returns until when the topic in this place saves its numbers, if something waits for one; it may be over.
+    #[must_use]
+    pub fn paced_until(&self, topic: usize) -> Option<Instant> {
+        let topic = self.topics.get(topic)?;
+        let waiting = (!topic.batching.is_empty()).then_some(topic)?;
+        waiting.paced_until(&self.settings)
     }
 
     /// Returns whether anything is not settled.

@@ -136,8 +136,8 @@ impl RoutedSide {
                 &mut effects,
             );
         }
-        if let Some((due, deadline)) = opened {
-            let first = if is_due { deadline } else { due };
+        if let Some((due, closes)) = opened {
+            let first = if is_due { closes } else { due };
             shared.look_by(&mut state, first);
         }
         drop(state);
@@ -302,6 +302,9 @@ impl Shared {
                 if let Err(error) = self.hand_over(link, ticket, request) {
                     state.core.on_not_sent(ticket, error, now, effects);
                 }
+            }
+            if let Some(until) = state.core.paced_until(topic).filter(|&until| until > now) {
+                self.look_by(state, until);
             }
         }
     }

@@ -2,15 +2,17 @@
 //! them.
 //!
 //! ```text
-//! session ──failure──► none, until the pause is over ──► a new session, from the floor
-//!    └── another connection ──► none ─────────────────────────┘
+//! session ──failure of the whole──► none, until the pause is over ──► a new session, from the floor
+//!    ├── another connection ──────► none ─────────────────────────────┘
+//!    └── failure of one part ─────► goes on, until the pause is over ─┘
 //! ```
+//! So a partition that is away for a while holds up no other: to their leaders an answer that tells of a failure is no
+//! more than one that is late.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use keylane_protocol::compression::Compression;
-use keylane_protocol::error_code::ErrorCode;
 use keylane_protocol::identifiers::{PartitionIndex, TopicId};
 use keylane_protocol::message::routed_produce::{
     RoutedProducePartition, RoutedProduceRequest, RoutedProduceResponse,
@@ -18,12 +20,13 @@ use keylane_protocol::message::routed_produce::{
 use keylane_protocol::offset::Sequence;
 
 use super::batching::{Batching, Hashed};
+use super::pace::Pace;
+use super::renewal::Renewal;
 use super::session::Session;
 use super::spread::Spread;
-use super::verdict::{Weight, failure, weigh};
+use super::verdict::{Setback, failure, weigh};
 use super::window::{Numbered, Part, Unwritten, Window};
 use super::{RoutedEffects, RoutedSettings};
-use crate::backoff::pause;
 use crate::connection::ConnectionError;
 use crate::limits::PARTITIONS_MAX;
 use crate::producer::batch::SealedBatch;
@@ -42,8 +45,7 @@ pub(super) struct Topic {
     pub(super) window: Window,
     session: Option<Session>,
     session_serial: u64,
-    failures: u32,
-    not_before: Option<Instant>,
+    renewal: Renewal,
     /// A router did not know it by its id.
     is_doubted: bool,
 }
@@ -85,8 +87,7 @@ impl Topic {
             window: Window::default(),
             session: None,
             session_serial: 0,
-            failures: 0,
-            not_before: None,
+            renewal: Renewal::default(),
             is_doubted: false,
         }
     }
@@ -122,7 +123,8 @@ impl Topic {
             let due = self
                 .batching
                 .due_len(opening, sending.now, sending.takes_all);
-            if !due.is_some_and(|length| self.window.has_room(length)) {
+            let is_early = self.paced_until(settings) > Some(sending.now);
+            if is_early || !due.is_some_and(|length| self.window.has_room(length)) {
                 return None;
             }
             let batch = self.batching.take()?;
@@ -141,11 +143,15 @@ impl Topic {
     /// Returns the session on this connection, a new one if there is none and no pause is to be waited for.
     fn session_on(&mut self, sending: Sending) -> Option<Session> {
         let here = |session: &Session| session.connection == sending.connection;
-        if let Some(session) = self.session.filter(here) {
-            return Some(session);
+        let session = self.session.filter(here);
+        self.session = match self.renewal.at() {
+            Some(at) if at <= sending.now => None,
+            _ => session,
+        };
+        if self.session.is_some() {
+            return self.session;
         }
-        self.session = None;
-        if self.not_before.is_some_and(|until| until > sending.now) {
+        if self.renewal.at().is_some_and(|at| at > sending.now) {
             return None;
         }
         Some(Session::new(self.session_serial + 1, sending.connection))
@@ -194,9 +200,11 @@ impl Topic {
             records: Some(batch.bytes.clone()),
         };
         session.on_sent(number);
+        if is_first {
+            self.renewal.on_begun();
+        }
         self.session_serial = session.serial;
         self.session = Some(session);
-        self.not_before = None;
         let session = session.serial;
         Some((Sent { number, session }, request))
     }
@@ -229,7 +237,7 @@ impl Topic {
             let is_in_doubt = batch.attempts > 0;
             self.refuse(sent, &cause, &|_| is_in_doubt, shared.effects);
         } else {
-            self.fail(sent, cause, shared);
+            self.fail(sent, Setback::Whole, cause, shared);
         }
     }
 
@@ -245,7 +253,7 @@ impl Topic {
         if let Some(batch) = self.window.get_mut(sent.number).filter(|_| !was_sent) {
             batch.attempts = batch.attempts.saturating_sub(1);
         }
-        self.fail(sent, error.into(), shared);
+        self.fail(sent, Setback::Whole, error.into(), shared);
     }
 
     fn on_parts(
@@ -257,48 +265,22 @@ impl Topic {
         let Some(batch) = self.window.get_mut(sent.number).filter(|b| !b.is_settled) else {
             return;
         };
-        let mut refused: Vec<PartitionIndex> = Vec::new();
-        let mut worst: Option<(Weight, DeliveryFailure)> = None;
-        for part in &mut batch.parts {
-            let answer = answers.iter().find(|one| one.partition == part.partition);
-            let Some(answer) = answer else {
-                let code = ErrorCode::UnknownServerError;
-                let text = "the router's answer does not mention a partition".into();
-                let cause = (weigh(code), failure(code, Some(&text)));
-                worst.get_or_insert(cause);
-                continue;
-            };
-            if answer.error_code.is_none() {
-                let offset = answer.base_offset;
-                part.written
-                    .get_or_insert((offset.0 >= 0).then_some(offset));
-                self.failures = 0;
-                continue;
-            }
-            let weight = weigh(answer.error_code);
-            shared.effects.note(weight);
-            if part.written.is_some() {
-                continue;
-            }
-            if weight.is_final && weight.is_clean && batch.attempts <= 1 {
-                refused.push(part.partition);
-            }
-            if worst.as_ref().is_none_or(|(worst, _)| !worst.is_final) {
-                let cause = failure(answer.error_code, answer.error_message.as_ref());
-                worst = Some((weight, cause));
-            }
+        let read = batch.read_answer(answers, shared.effects);
+        if read.is_news && batch.last_failure.is_some() {
+            self.renewal.on_progress();
         }
-        match worst {
-            None => {
-                self.window.settle_if_written(sent.number, shared.effects);
+        if let Some(cause) = read.refusal {
+            let is_in_doubt = |partition| !read.not_written.contains(&partition);
+            self.refuse(sent, &cause, &is_in_doubt, shared.effects);
+            return;
+        }
+        // What was acknowledged to earlier attempts may make it whole whatever this answer says.
+        let is_settled = self.window.settle_if_written(sent.number, shared.effects);
+        if let Some((setback, cause)) = read.setback.filter(|_| !is_settled) {
+            if read.is_news {
+                self.window.tell_written(sent.number, shared.effects);
             }
-            Some((weight, cause)) if weight.is_final => {
-                let is_in_doubt = |partition| !refused.contains(&partition);
-                self.refuse(sent, &cause, &is_in_doubt, shared.effects);
-            }
-            // What was acknowledged to earlier attempts may make it whole all the same.
-            Some(_) if self.window.settle_if_written(sent.number, shared.effects) => {}
-            Some((_, cause)) => self.fail(sent, cause, shared),
+            self.fail(sent, setback, cause, shared);
         }
     }
 
@@ -310,20 +292,29 @@ impl Topic {
         }
     }
 
-    /// Ends the session, unless it is another one that failed or the batch is settled.
-    fn fail(&mut self, sent: Sent, cause: DeliveryFailure, shared: &mut Shared<'_>) {
+    /// Sees to it that another session begins, unless it is an older one that failed or the batch is settled. This one
+    /// ends unless no more than parts have failed.
+    fn fail(
+        &mut self,
+        sent: Sent,
+        setback: Setback,
+        cause: DeliveryFailure,
+        shared: &mut Shared<'_>,
+    ) {
         let Some(batch) = self.window.get_mut(sent.number).filter(|b| !b.is_settled) else {
             return;
         };
         batch.last_failure = Some(cause);
         let failed = |session: &Session| session.serial == sent.session;
         if self.session.as_ref().is_some_and(failed) {
-            self.session = None;
-            let until = shared.now + pause(self.failures, shared.generator);
-            self.not_before = Some(until);
-            let first = shared.effects.paused_until.get_or_insert(until);
-            *first = until.min(*first);
-            self.failures = self.failures.saturating_add(1);
+            if setback == Setback::Whole {
+                self.session = None;
+            }
+            let at = self
+                .renewal
+                .on_setback(setback, shared.now, shared.generator);
+            let first = shared.effects.paused_until.get_or_insert(at);
+            *first = at.min(*first);
         }
     }
 
@@ -344,9 +335,10 @@ impl Topic {
         self.session = None;
     }
 
-    /// Gives up what is older than the delivery time-out, the oldest first.
+    /// Gives up what is older than the delivery time-out, the oldest first, and lets nothing join what is getting there.
     pub(super) fn expire(&mut self, shared: &mut Shared<'_>) {
         let after = shared.settings.delivery_timeout;
+        self.batching.seal_if_old(shared.settings, shared.now);
         while let Some(first) = self.window.first()
             && first.deadline <= shared.now
         {
@@ -405,16 +397,25 @@ impl Topic {
         self.session = None;
     }
 
+    /// Returns when what waits for a number may have one, if the floor has stood for so long that numbers are saved.
+    pub(super) fn paced_until(&self, settings: &RoutedSettings) -> Option<Instant> {
+        let first = self.window.first()?;
+        let begun = first.deadline.checked_sub(settings.delivery_timeout)?;
+        Pace::of(settings).next_number(begun, self.window.len())
+    }
+
     /// Returns when something is to be done that no answer and no connection brings about.
-    pub(super) fn next_deadline(&self, now: Instant) -> Option<Instant> {
+    pub(super) fn next_deadline(&self, now: Instant, settings: &RoutedSettings) -> Option<Instant> {
         let later = |at: &Instant| *at > now;
         let first = self.window.first().map(|first| first.deadline);
-        let pause = self.not_before.filter(|_| self.session.is_none());
+        let paced = self.paced_until(settings);
         [
             first,
             self.batching.first_deadline(),
             self.batching.next_due().filter(later),
-            pause.filter(later),
+            self.batching.closes_at(settings),
+            self.renewal.at().filter(later),
+            paced.filter(|at| later(at) && !self.batching.is_empty()),
         ]
         .into_iter()
         .flatten()

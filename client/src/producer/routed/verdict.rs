@@ -1,7 +1,7 @@
 //! What an error says about a routed batch: try again in another session, or refused for good.
 //!
-//! The one place that weighs codes of RoutedProduce. Most errors end the session and leave the batch to the next; what is
-//! refused for good is what no repetition of the same bytes can change.
+//! The one place that weighs codes of RoutedProduce. Most errors leave the batch to the next session; what is refused for
+//! good is what no repetition of the same bytes can change.
 
 use std::sync::Arc;
 
@@ -11,11 +11,24 @@ use keylane_protocol::error_code::ErrorCode;
 use crate::producer::delivery::is_clean;
 use crate::producer::error::DeliveryFailure;
 
+/// What keeps a batch from being written for now, the worst last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Setback {
+    /// One partition cannot take it: its leader is away, or will not say.
+    Away,
+    /// The leader of one partition has missed what comes before: a session from the floor brings it.
+    Behind,
+    /// It failed as a whole, and its session with it.
+    Whole,
+}
+
 /// What follows from an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Weight {
     /// No repetition will succeed.
     pub(super) is_final: bool,
+    /// What it is otherwise, if it is said of one partition.
+    pub(super) setback: Setback,
     /// The code is only given before anything of this attempt is written.
     pub(super) is_clean: bool,
     /// The topic may be another one by now.
@@ -38,6 +51,10 @@ pub(super) fn weigh(code: ErrorCode) -> Weight {
     );
     Weight {
         is_final: !may_pass && !code.is_retriable(),
+        setback: match code {
+            ErrorCode::OutOfOrderSequenceNumber => Setback::Behind,
+            _ => Setback::Away,
+        },
         is_clean: is_clean(code) || code == ErrorCode::UnknownTopicId,
         doubts_topic: matches!(
             code,

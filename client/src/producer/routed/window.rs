@@ -92,6 +92,10 @@ impl Window {
         self.batches.is_empty()
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.batches.len()
+    }
+
     /// Returns whether a batch of this size may get the next number.
     pub(super) fn has_room(&self, size_bytes: usize) -> bool {
         let numbers_max = usize::try_from(NUMBERS_MAX).unwrap_or(usize::MAX);
@@ -133,6 +137,16 @@ impl Window {
         batch.is_settled = true;
         self.advance(effects);
         true
+    }
+
+    /// Tells those who wait for a batch which parts of it are written, though others are not.
+    pub(super) fn tell_written(&mut self, number: Sequence, effects: &mut RoutedEffects) {
+        let Some(batch) = self.get_mut(number).filter(|batch| !batch.is_settled) else {
+            return;
+        };
+        let written = |part: &Part| part.written.map(|offset| (part.partition, offset));
+        let parts = batch.parts.iter().filter_map(written).collect();
+        effects.tell_written(&batch.outcome, parts);
     }
 
     /// Settles a batch that is refused for good; it is not sent again.

@@ -246,6 +246,7 @@ fn the_window_is_a_span_of_numbers() {
     let mut stage = Stage::new(settings(), 1);
     let (_, first) = stage.send("a");
     for _ in 1..NUMBERS_MAX {
+        stage.pass(TIMEOUT / 1024);
         let (_, seen) = stage.send("a");
         stage.accept(&seen.expect("room"));
     }
@@ -307,6 +308,24 @@ fn batches_are_given_up_the_oldest_first_and_perhaps_written() {
 }
 
 #[test]
+fn a_batch_that_waits_takes_records_for_a_quarter_of_its_time() {
+    let mut stage = Stage::new(settings(), 1);
+    for _ in 0..3 {
+        drop(stage.send("a"));
+    }
+    let early = [stage.append("a", b"v"), {
+        stage.pass(TIMEOUT / 5);
+        stage.append("a", b"v")
+    }];
+    let at = stage.core.next_deadline(stage.now).expect("it closes");
+    stage.pass(at - stage.now);
+    let late = stage.append("a", b"v");
+    stage.pass(TIMEOUT * 3 / 4);
+    assert!(early.iter().all(|receipt| receipt.now().is_some()));
+    assert!(late.now().is_none(), "it has its own time");
+}
+
+#[test]
 fn what_was_never_sent_is_certainly_not_written() {
     let mut stage = Stage::new(settings(), 1);
     let (receipt, seen) = stage.send("a");
@@ -327,7 +346,13 @@ fn a_batch_is_acknowledged_when_all_its_parts_are() {
     let seen = stage.next(1).expect("room");
     let none = ErrorCode::None;
     stage.answer_parts(&seen, &[(0, none, 7), (1, ErrorCode::RequestTimedOut, -1)]);
-    assert!(receipts.iter().all(|receipt| receipt.now().is_none()));
+    let known = receipts.each_ref().map(|receipt| receipt.now().is_some());
+    assert_eq!(
+        known,
+        [false, true, false, false],
+        "what is written is told"
+    );
+    assert!(stage.core.has_unsettled());
     stage.pass(Duration::from_secs(1));
     let again = stage.next(1).expect("another session");
     stage.answer_parts(
@@ -342,6 +367,86 @@ fn a_batch_is_acknowledged_when_all_its_parts_are() {
         places,
         [(1, Some(50)), (0, Some(7)), (1, Some(51)), (1, Some(52))]
     );
+}
+
+/// The parts of a batch of both partitions, the second of which is in this way.
+fn second_is(error_code: ErrorCode) -> [(i32, ErrorCode, i64); 2] {
+    [(0, ErrorCode::None, 7), (1, error_code, -1)]
+}
+
+#[test]
+fn a_partition_that_is_away_holds_up_no_other() {
+    let mut stage = Stage::new(settings(), 2);
+    let [zero, one] = keys();
+    let away = stage.append(&one, b"v");
+    drop(stage.append(&zero, b"v"));
+    let seen = stage.next(1).expect("room");
+    stage.answer_parts(&seen, &second_is(ErrorCode::NotLeaderOrFollower));
+    for number in 1..40 {
+        let (receipt, seen) = stage.send(&zero);
+        let seen = seen.expect("the session goes on");
+        assert_eq!(seen.shape(), (0, number, false));
+        stage.accept(&seen);
+        assert!(receipt.now().expect("settled").is_ok());
+    }
+    assert!(away.now().is_none());
+    stage.pass(Duration::from_secs(1));
+    assert_eq!(stage.all(1)[0].shape(), (0, 0, true), "it is tried again");
+}
+
+#[test]
+fn a_leader_that_has_missed_a_number_brings_about_a_session_from_the_floor() {
+    let mut stage = Stage::new(settings(), 2);
+    let [zero, one] = keys();
+    for _ in 0..8 {
+        let _ = (stage.append(&zero, b"v"), stage.append(&one, b"v"));
+        stage.core.seal_all();
+        for seen in stage.all(1) {
+            stage.answer_parts(&seen, &second_is(ErrorCode::NotLeaderOrFollower));
+        }
+        stage.pass(Duration::from_secs(5));
+    }
+    for seen in stage.all(1) {
+        stage.answer_parts(&seen, &second_is(ErrorCode::NotLeaderOrFollower));
+    }
+    let (_, seen) = stage.send(&one);
+    let behind = [(1, ErrorCode::OutOfOrderSequenceNumber, -1)];
+    stage.answer_parts(&seen.expect("the session goes on"), &behind);
+    stage.pass(Duration::from_millis(50));
+    assert_eq!(
+        stage.all(1)[0].shape(),
+        (0, 0, true),
+        "without a long pause"
+    );
+}
+
+#[test]
+fn numbers_last_for_as_long_as_the_floor_may_stand() {
+    let mut stage = Stage::new(settings(), 2);
+    let [zero, one] = keys();
+    let (_, seen) = stage.send(&one);
+    stage.answer_parts(
+        &seen.expect("room"),
+        &[second_is(ErrorCode::NotLeaderOrFollower)[1]],
+    );
+    let step = TIMEOUT / 10_000;
+    let mut numbers = Vec::new();
+    for _ in 1..10_000 {
+        let receipt = stage.append(&zero, b"v");
+        while let Some(seen) = stage.next(1) {
+            let is_away = seen.number() == 0;
+            let away = [(1, ErrorCode::NotLeaderOrFollower, -1)];
+            let there = [(0, ErrorCode::None, 7)];
+            stage.answer_parts(&seen, if is_away { &away } else { &there });
+            numbers.push(seen.number());
+        }
+        let waits = receipt.now().is_none();
+        let deadline = stage.core.next_deadline(stage.now);
+        assert!(!waits || deadline.is_some_and(|at| at - stage.now <= TIMEOUT / 500));
+        stage.pass(step);
+    }
+    let last = numbers.iter().max().copied();
+    assert!(last > Some(1000) && last < Some(NUMBERS_MAX), "{last:?}");
 }
 
 #[test]
