@@ -11,6 +11,7 @@ mod shared;
 mod values;
 
 use clap::{Arg, ArgMatches, Command, FromArgMatches};
+use keylane_protocol::config::InvalidConfig;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::marker::PhantomData;
@@ -38,6 +39,11 @@ pub(crate) trait Role {
 
     /// Returns the configuration when nothing is given, which may lack something.
     fn defaults() -> Self::Config;
+
+    /// Checks everything that can be checked without touching the machine.
+    fn validate(config: &Self::Config) -> Result<(), InvalidConfig> {
+        config.validate()
+    }
 }
 
 /// One setting of a server.
@@ -140,7 +146,7 @@ impl<R: Role> Given<'_, R> {
                 unread.push(setting.name);
             }
         }
-        let checked = config.validate();
+        let checked = R::validate(&config);
         for fault in checked.err().map_or(Vec::new(), |invalid| invalid.faults) {
             let name = name_of_field(fault.field, &names);
             // What could not be read still has its default, which must not be blamed.

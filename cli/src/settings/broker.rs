@@ -1,7 +1,8 @@
 //! The settings of `broker` and `dev`: each with its name, its meaning, and its place in the configuration.
 
 use keylane_broker::config::BrokerConfig;
-use keylane_protocol::config::InvalidConfig;
+use keylane_protocol::config::{Faults, InvalidConfig};
+use keylane_protocol::limits::FRAME_SIZE_BYTES_MAX;
 
 use super::shared::{ServerConfig, Shared};
 use super::values::{
@@ -50,6 +51,23 @@ impl Role for Dev {
         // Everything runs in one process.
         config.runtimes = 1;
         config
+    }
+
+    /// Clients dial a router, which has bounds of its own.
+    fn validate(config: &BrokerConfig) -> Result<(), InvalidConfig> {
+        let mut routers = Faults::default();
+        config.clients.validate(FRAME_SIZE_BYTES_MAX, &mut routers);
+        let Err(more) = routers.into_result() else {
+            return config.validate();
+        };
+        let brokers = config.validate().err();
+        let mut faults = brokers.map_or(Vec::new(), |invalid| invalid.faults);
+        for fault in more.faults {
+            if faults.iter().all(|known| known.field != fault.field) {
+                faults.push(fault);
+            }
+        }
+        Err(InvalidConfig { faults })
     }
 }
 

@@ -109,6 +109,15 @@ fn every_shown_default_means_itself() {
 }
 
 #[test]
+fn dev_takes_no_request_that_its_router_would_not() {
+    let given = [("data", "d"), ("request-size-max", "200MiB")];
+    let faults = resolve::<Dev>(&given, &[], "").expect_err("invalid");
+    let expected = "--request-size-max 200MiB: must be from 1024 to 104857600";
+    assert_eq!(faults, [expected]);
+    assert!(resolve::<Broker>(&given, &[], "").is_ok());
+}
+
+#[test]
 fn dev_needs_no_folder_and_creates_topics() {
     let mut defaults = Dev::defaults();
     defaults.data_folder = "/tmp/made".into();
