@@ -28,5 +28,6 @@ pub mod partitioner;
 pub mod primitive;
 pub mod record;
 pub mod record_batch;
+pub mod rising;
 pub mod routed;
 pub mod transport;

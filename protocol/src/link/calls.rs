@@ -3,11 +3,14 @@
 //! When a lane closes, a deadline passes or the link is lost, the [`super::Outbox`] says what was never sent; everything
 //! else that is pending is [`Fate::Unknown`]: the broker may have done it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Instant;
 
-use super::Correlation;
+use ahash::AHashMap;
+
 use super::lane::Flow;
+use super::{Correlation, Lane};
+use crate::rising::RisingSet;
 
 /// What may be said of a request that gets no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,18 +32,19 @@ struct Pending<T> {
 #[derive(Debug)]
 pub struct Calls<T> {
     last: Correlation,
-    pending: BTreeMap<Correlation, Pending<T>>,
-    flows: BTreeSet<(Flow, Correlation)>,
-    deadlines: BTreeSet<(Instant, Correlation)>,
+    pending: AHashMap<Correlation, Pending<T>>,
+    /// Of each lane that has asked something and is not closed.
+    lanes: BTreeMap<Lane, RisingSet<Correlation>>,
+    deadlines: RisingSet<(Instant, Correlation)>,
 }
 
 impl<T> Default for Calls<T> {
     fn default() -> Self {
         Self {
             last: Correlation(0),
-            pending: BTreeMap::new(),
-            flows: BTreeSet::new(),
-            deadlines: BTreeSet::new(),
+            pending: AHashMap::new(),
+            lanes: BTreeMap::new(),
+            deadlines: RisingSet::default(),
         }
     }
 }
@@ -56,8 +60,10 @@ impl<T> Calls<T> {
     }
 
     /// Remembers who asks, and returns the number for a request or sub-batch of a lane.
-    pub fn begin(&mut self, lane: super::Lane, deadline: Instant, asker: T) -> Correlation {
+    pub fn begin(&mut self, lane: Lane, deadline: Instant, asker: T) -> Correlation {
         let correlation = self.number();
+        let asked = self.lanes.entry(lane).or_default();
+        asked.insert(correlation, ());
         self.insert(correlation, Flow::Lane(lane), deadline, asker)
     }
 
@@ -80,8 +86,7 @@ impl<T> Calls<T> {
             asker,
         };
         self.pending.insert(correlation, pending);
-        self.flows.insert((flow, correlation));
-        self.deadlines.insert((deadline, correlation));
+        self.deadlines.insert((deadline, correlation), ());
         correlation
     }
 
@@ -94,9 +99,25 @@ impl<T> Calls<T> {
     /// Returns who asked and gives up waiting, for instance after a cancel.
     pub fn forget(&mut self, correlation: Correlation) -> Option<T> {
         let pending = self.pending.remove(&correlation)?;
-        self.flows.remove(&(pending.flow, correlation));
-        self.deadlines.remove(&(pending.deadline, correlation));
+        if let Flow::Lane(lane) = pending.flow
+            && let Some(asked) = self.lanes.get_mut(&lane)
+        {
+            asked.remove(correlation);
+        }
+        self.deadlines.remove((pending.deadline, correlation));
         Some(pending.asker)
+    }
+
+    /// Returns who asked for what was not taken: the lane may be closed, and is then not remembered.
+    pub fn refused(&mut self, correlation: Correlation) -> Option<T> {
+        let flow = self.pending.get(&correlation)?.flow;
+        let asker = self.forget(correlation);
+        if let Flow::Lane(lane) = flow
+            && self.lanes.get(&lane).is_some_and(RisingSet::is_empty)
+        {
+            self.lanes.remove(&lane);
+        }
+        asker
     }
 
     /// Returns who asked for what was never sent, whatever the reason; such as [`super::Outbox::take_never_sent`] says.
@@ -108,12 +129,10 @@ impl<T> Calls<T> {
     }
 
     /// Gives up on a lane, of which `never_sent` was never sent; such as [`super::Outbox::close_lane`] says.
-    pub fn close_lane(&mut self, lane: super::Lane, never_sent: &[Correlation]) -> Vec<(T, Fate)> {
-        let flow = Flow::Lane(lane);
+    pub fn close_lane(&mut self, lane: Lane, never_sent: &[Correlation]) -> Vec<(T, Fate)> {
         let mut fates = self.never_sent(never_sent);
-        let from = (flow, Correlation(0));
-        let to = (flow, Correlation(u64::MAX));
-        let sent: Vec<Correlation> = self.flows.range(from..=to).map(|entry| entry.1).collect();
+        let sent = self.lanes.remove(&lane).unwrap_or_default();
+        let sent: Vec<Correlation> = sent.iter().map(|(correlation, ())| correlation).collect();
         self.give_up(&sent, &mut fates);
         fates
     }
@@ -121,16 +140,20 @@ impl<T> Calls<T> {
     /// Gives up on what has waited until its deadline, of which `never_sent` was never sent.
     pub fn expire(&mut self, now: Instant, never_sent: &[Correlation]) -> Vec<(T, Fate)> {
         let mut fates = self.never_sent(never_sent);
-        let late = self.deadlines.range(..=(now, Correlation(u64::MAX)));
-        let sent: Vec<Correlation> = late.map(|entry| entry.1).collect();
-        self.give_up(&sent, &mut fates);
+        while let Some(((deadline, late), ())) = self.deadlines.first()
+            && deadline <= now
+        {
+            self.give_up(&[late], &mut fates);
+        }
         fates
     }
 
     /// Gives up on everything, for the link is lost; `never_sent` was never sent, as [`super::Outbox::lose`] says.
     pub fn lose(&mut self, never_sent: &[Correlation]) -> Vec<(T, Fate)> {
         let mut fates = self.never_sent(never_sent);
-        let sent: Vec<Correlation> = self.pending.keys().copied().collect();
+        let deadlines = self.deadlines.iter();
+        let mut sent: Vec<Correlation> = deadlines.map(|((_, sent), ())| sent).collect();
+        sent.sort_unstable();
         self.give_up(&sent, &mut fates);
         fates
     }
@@ -144,7 +167,7 @@ impl<T> Calls<T> {
     /// Returns when [`Calls::expire`] has something to do.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.deadlines.first().map(|entry| entry.0)
+        self.deadlines.first().map(|((deadline, _), ())| deadline)
     }
 
     /// Returns how many are pending.
@@ -197,5 +220,15 @@ mod tests {
         );
         assert_eq!(calls.lose(&[call]), [("call", Fate::NeverSent)]);
         assert!(calls.is_empty() && calls.next_deadline().is_none());
+    }
+
+    #[test]
+    fn nothing_is_remembered_of_a_lane_that_is_closed() {
+        let mut calls = Calls::default();
+        calls.begin(Lane(1), start(), "sent");
+        calls.close_lane(Lane(1), &[]);
+        let late = calls.begin(Lane(1), start(), "late");
+        assert_eq!(calls.refused(late), Some("late"));
+        assert!(calls.lanes.is_empty() && calls.is_empty());
     }
 }

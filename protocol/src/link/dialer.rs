@@ -141,7 +141,7 @@ impl<T> Dialer<T> {
         let Err(NotQueued { item, reason }) = queued else {
             return Ok(correlation);
         };
-        let asker = self.calls.forget(correlation);
+        let asker = self.calls.refused(correlation);
         let asker = asker.expect("it was begun just now");
         let item = (item, asker);
         Err(NotQueued { item, reason })

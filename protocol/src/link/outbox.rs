@@ -16,7 +16,7 @@ mod flows;
 mod listener;
 mod room;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
 use entry::{Entry, Head};
@@ -31,6 +31,7 @@ use super::limits::{
     BODY_BYTES_MAX, ENTRY_COST_BYTES, OUTCOMES_MAX, QUEUE_BYTES_FOR_CALLS, QUEUE_BYTES_MAX,
 };
 use super::{Correlation, Frame, Lane};
+use crate::rising::RisingMap;
 
 /// Something that was not queued, and why.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -86,7 +87,7 @@ pub struct Outbox {
     room: Room,
     lanes: BTreeMap<Lane, LaneState>,
     last_lane: Lane,
-    deadlines: BTreeSet<(Instant, Flow, Correlation)>,
+    deadlines: RisingMap<(Instant, Correlation), Flow>,
     never_sent: Vec<Correlation>,
 }
 
@@ -111,7 +112,7 @@ impl Outbox {
             room: Room::new(queue_bytes_max),
             lanes: BTreeMap::new(),
             last_lane: Lane(0),
-            deadlines: BTreeSet::new(),
+            deadlines: RisingMap::default(),
             never_sent: Vec::new(),
         }
     }
@@ -171,8 +172,7 @@ impl Outbox {
         for finished in cut.finished {
             let flow = finished.flow;
             if let Some(deadline) = finished.deadline {
-                self.deadlines
-                    .remove(&(deadline, flow, finished.correlation));
+                self.deadlines.remove((deadline, finished.correlation));
             }
             self.close_if_empty(flow);
         }
@@ -187,11 +187,11 @@ impl Outbox {
 
     fn drop_expired(&mut self, now: Instant) {
         self.room.expire(now);
-        while let Some(&(deadline, flow, correlation)) = self.deadlines.first() {
+        while let Some(((deadline, correlation), &flow)) = self.deadlines.first() {
             if deadline > now {
                 return;
             }
-            self.deadlines.pop_first();
+            self.deadlines.remove((deadline, correlation));
             if let Some(entry) = self.flows.remove(flow, correlation) {
                 self.dropped(&entry);
                 self.never_sent.push(correlation);
@@ -211,7 +211,7 @@ impl Outbox {
     /// Returns when [`Outbox::take_never_sent`] has something to do.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        let entries = self.deadlines.first().map(|entry| entry.0);
+        let entries = self.deadlines.first().map(|((deadline, _), _)| deadline);
         entries.into_iter().chain(self.room.next_deadline()).min()
     }
 
@@ -280,7 +280,7 @@ impl Outbox {
         let entry = Entry::new(head, deadline);
         if let Some(deadline) = deadline {
             self.deadlines
-                .insert((deadline, entry.flow(), entry.correlation()));
+                .insert((deadline, entry.correlation()), entry.flow());
         }
         self.flows.push(entry);
     }
@@ -295,7 +295,7 @@ impl Outbox {
         let (flow, correlation) = (entry.flow(), entry.correlation());
         self.room.give_back(entry.queued_bytes());
         if let Some(deadline) = entry.deadline {
-            self.deadlines.remove(&(deadline, flow, correlation));
+            self.deadlines.remove((deadline, correlation));
         }
         if let Some(cost) = entry.paid_in_vain() {
             self.spending.refund(cost);
