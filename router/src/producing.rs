@@ -18,6 +18,7 @@ use keylane_protocol::link::Fate;
 use keylane_protocol::link::append::Outcome;
 use keylane_protocol::message::produce::ProduceRequest;
 use keylane_protocol::message::routed_produce::RoutedProduceRequest;
+use keylane_protocol::rising::{RisingMap, RisingSet};
 
 use crate::deadline::Deadline;
 use crate::holding::{Decision, HeldRequest, Holding};
@@ -70,15 +71,17 @@ struct Underway {
 pub struct Producing {
     holding: Holding,
     sessions: Sessions,
-    requests: BTreeMap<RequestId, Underway>,
+    requests: RisingMap<RequestId, Underway>,
     /// Those that hold something.
     held: BTreeSet<RequestId>,
     /// When no hold ends before; `None` if nothing is held.
     holds_end: Option<Instant>,
+    /// The last request that was begun.
+    last: Option<RequestId>,
     /// The last request that another waits behind.
     waited_for: Option<RequestId>,
     /// Those that were not withdrawn when their time was up.
-    deadlines: BTreeSet<(Instant, RequestId)>,
+    deadlines: RisingSet<(Instant, RequestId)>,
     /// By which nothing held can be sent.
     routing: Option<Routing>,
 }
@@ -90,11 +93,12 @@ impl Producing {
         Self {
             holding,
             sessions: Sessions::default(),
-            requests: BTreeMap::new(),
+            requests: RisingMap::default(),
             held: BTreeSet::new(),
             holds_end: None,
+            last: None,
             waited_for: None,
-            deadlines: BTreeSet::new(),
+            deadlines: RisingSet::default(),
             routing: None,
         }
     }
@@ -171,8 +175,9 @@ impl Producing {
         underway.look_up(moment.routing, effects);
         let (is_held, at) = (!underway.held.is_empty(), underway.deadline.at);
         let before = self.requests.insert(id, underway);
+        self.last = self.last.max(Some(id));
         assert!(before.is_none(), "every request has its own id");
-        self.deadlines.insert((at, id));
+        self.deadlines.insert((at, id), ());
         if is_held {
             self.held.insert(id);
             self.routing = Some(moment.routing.clone());
@@ -185,7 +190,7 @@ impl Producing {
     pub fn on_routing(&mut self, moment: Moment<'_>, effects: &mut Vec<ProduceEffect>) {
         let held: Vec<RequestId> = self.held.iter().copied().collect();
         for id in held {
-            if let Some(underway) = self.requests.get_mut(&id) {
+            if let Some(underway) = self.requests.get_mut(id) {
                 underway.release(id, moment.routing, effects);
             }
             self.settle(id, effects);
@@ -197,8 +202,7 @@ impl Producing {
     /// Notes that a request waits behind all that are here.
     pub fn on_waited_for(&mut self, moment: Moment<'_>, effects: &mut Vec<ProduceEffect>) {
         let before = self.waited_for;
-        let last = self.requests.last_key_value().map(|(id, _)| *id);
-        self.waited_for = last.max(before);
+        self.waited_for = self.last.max(before);
         if self.held.is_empty() {
             return;
         }
@@ -246,7 +250,7 @@ impl Producing {
     ) {
         let held: Vec<RequestId> = self.held.iter().copied().collect();
         for id in held {
-            let Some(underway) = self.requests.get_mut(&id) else {
+            let Some(underway) = self.requests.get_mut(id) else {
                 continue;
             };
             match underway.unchecked {
@@ -266,8 +270,9 @@ impl Producing {
         self.requests
             .retain(|_, underway| !underway.merge.wants_answer());
         let requests = &self.requests;
-        self.held.retain(|id| requests.contains_key(id));
-        self.deadlines.retain(|(_, id)| requests.contains_key(id));
+        self.held.retain(|id| requests.get(*id).is_some());
+        self.deadlines
+            .retain(|(_, id), ()| requests.get(id).is_some());
     }
 
     /// Tells whether nothing is under way.
@@ -285,13 +290,13 @@ impl Producing {
     /// Returns when a request must have been answered, if it is under way.
     #[must_use]
     pub fn deadline(&self, id: RequestId) -> Option<Instant> {
-        self.requests.get(&id).map(|underway| underway.deadline.at)
+        self.requests.get(id).map(|underway| underway.deadline.at)
     }
 
     /// Returns when [`on_deadline`](Self::on_deadline) is to be called.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        let deadline = self.deadlines.first().map(|(at, _)| *at);
+        let deadline = self.deadlines.first().map(|((at, _), ())| at);
         deadline.into_iter().chain(self.holds_end).min()
     }
 
@@ -303,11 +308,11 @@ impl Producing {
                 false => self.refuse_overdue(RequestId(0), moment, effects),
             }
         }
-        while let Some((at, id)) = self.deadlines.first().copied() {
+        while let Some(((at, id), ())) = self.deadlines.first() {
             if at > moment.now {
                 return;
             }
-            self.deadlines.pop_first();
+            self.deadlines.remove((at, id));
             effects.push(ProduceEffect::Withdraw(id));
         }
     }
@@ -366,7 +371,7 @@ impl Producing {
             _ => self.holds_end,
         };
         for id in self.held.range(first..) {
-            let Some(underway) = self.requests.get(id) else {
+            let Some(underway) = self.requests.get(*id) else {
                 continue;
             };
             let mut places = BTreeMap::new();
@@ -396,7 +401,7 @@ impl Producing {
     }
 
     fn refuse(&mut self, id: RequestId, places: &BTreeMap<Place, Route>, routing: &Routing) {
-        let Some(underway) = self.requests.get_mut(&id) else {
+        let Some(underway) = self.requests.get_mut(id) else {
             return;
         };
         if let Some(unchecked) = underway.unchecked
@@ -427,7 +432,7 @@ impl Producing {
         effects: &mut Vec<ProduceEffect>,
         change: impl FnOnce(&mut ProduceMerge),
     ) {
-        if let Some(underway) = self.requests.get_mut(&id) {
+        if let Some(underway) = self.requests.get_mut(id) {
             change(&mut underway.merge);
             if underway.merge.is_complete() {
                 self.settle(id, effects);
@@ -437,7 +442,7 @@ impl Producing {
 
     /// Answers a request if all its places are settled.
     fn settle(&mut self, id: RequestId, effects: &mut Vec<ProduceEffect>) {
-        let Some(underway) = self.requests.get(&id) else {
+        let Some(underway) = self.requests.get(id) else {
             return;
         };
         if underway.merge.is_complete() {
@@ -450,8 +455,8 @@ impl Producing {
     }
 
     fn remove(&mut self, id: RequestId) -> Option<Underway> {
-        let underway = self.requests.remove(&id)?;
-        self.deadlines.remove(&(underway.deadline.at, id));
+        let underway = self.requests.remove(id)?;
+        self.deadlines.remove((underway.deadline.at, id));
         self.on_nothing_held(id);
         Some(underway)
     }

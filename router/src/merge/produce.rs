@@ -53,7 +53,10 @@ pub enum ProduceAnswer {
 pub struct ProduceMerge {
     acks: i16,
     answer: ProduceAnswer,
-    fates: Vec<Vec<Fate>>,
+    /// Of all places, topic by topic.
+    fates: Vec<Fate>,
+    /// Where the fates of each topic but the first begin.
+    later_firsts: Vec<usize>,
     unsettled: usize,
 }
 
@@ -65,6 +68,12 @@ impl ProduceMerge {
             .topic_data
             .iter()
             .map(|topic| topic.partition_data.len());
+        let ends = counts.scan(0, |end, count| {
+            *end += count;
+            Some(*end)
+        });
+        let mut later_firsts: Vec<usize> = ends.collect();
+        let count = later_firsts.pop().unwrap_or(0);
         let partitions = |topic: &keylane_protocol::message::produce::ProduceTopic| {
             let indexes = topic.partition_data.iter().map(|data| data.index);
             let place = |index| PartitionProduceResponse {
@@ -77,8 +86,9 @@ impl ProduceMerge {
         let topics = request.topic_data.iter();
         Self {
             acks: request.acks,
-            unsettled: counts.clone().sum(),
-            fates: counts.map(|count| vec![Fate::Unsent; count]).collect(),
+            unsettled: count,
+            fates: vec![Fate::Unsent; count],
+            later_firsts,
             answer: ProduceAnswer::Partitioned(ProduceResponse {
                 responses: topics
                     .map(|topic| TopicProduceResponse {
@@ -102,7 +112,8 @@ impl ProduceMerge {
         Self {
             acks: -1,
             unsettled: count,
-            fates: vec![vec![Fate::Unsent; count]],
+            fates: vec![Fate::Unsent; count],
+            later_firsts: Vec::new(),
             answer: ProduceAnswer::Routed(RoutedProduceResponse {
                 partitions: places.collect(),
                 ..RoutedProduceResponse::default()
@@ -174,13 +185,18 @@ impl ProduceMerge {
     /// Returns the answer; what is not settled was either never sent or not answered.
     #[must_use]
     pub fn finish(mut self) -> ProduceAnswer {
-        for topic in 0..self.fates.len() {
-            for partition in 0..self.fates[topic].len() {
+        let topics = match self.unsettled {
+            0 => 0,
+            _ => 1 + self.later_firsts.len(),
+        };
+        for topic in 0..topics {
+            for partition in 0.. {
                 let place = Place { topic, partition };
-                match self.fates[topic][partition] {
-                    Fate::Unsent => self.on_lost(place, link::Fate::NeverSent),
-                    Fate::Sent => self.on_lost(place, link::Fate::Unknown),
-                    Fate::Settled => {}
+                match self.fate(place) {
+                    Some(Fate::Unsent) => self.on_lost(place, link::Fate::NeverSent),
+                    Some(Fate::Sent) => self.on_lost(place, link::Fate::Unknown),
+                    Some(Fate::Settled) => {}
+                    None => break,
                 }
             }
         }
@@ -188,7 +204,13 @@ impl ProduceMerge {
     }
 
     fn fate(&mut self, place: Place) -> Option<&mut Fate> {
-        self.fates.get_mut(place.topic)?.get_mut(place.partition)
+        let first = match place.topic {
+            0 => 0,
+            topic => *self.later_firsts.get(topic - 1)?,
+        };
+        let end = self.later_firsts.get(place.topic);
+        let end = end.copied().unwrap_or(self.fates.len());
+        self.fates[first..end].get_mut(place.partition)
     }
 
     fn settle(&mut self, place: Place, outcome: Option<PartitionProduceResponse>) {

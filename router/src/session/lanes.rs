@@ -11,6 +11,7 @@ use keylane_protocol::identifiers::BrokerId;
 use keylane_protocol::link::append::SubBatch;
 use keylane_protocol::link::lane::{Flow, LaneOpen, Request};
 use keylane_protocol::link::{Correlation, Fate, Lane, NoRoom, NotQueued};
+use keylane_protocol::rising::RisingMap;
 
 use crate::link::{Asker, Uplink};
 use crate::mailbox::{Asked, Mailbox};
@@ -64,7 +65,7 @@ pub(super) struct Lanes {
     mailbox: Rc<Mailbox>,
     open: LaneOpen,
     lanes: BTreeMap<BrokerId, OpenLane>,
-    in_flight: BTreeMap<Asked, InFlight>,
+    in_flight: RisingMap<Asked, InFlight>,
 }
 
 impl Lanes {
@@ -73,7 +74,7 @@ impl Lanes {
             mailbox,
             open,
             lanes: BTreeMap::new(),
-            in_flight: BTreeMap::new(),
+            in_flight: RisingMap::default(),
         }
     }
 
@@ -161,12 +162,12 @@ impl Lanes {
 
     /// Notes that something was answered or lost.
     pub(super) fn settled(&mut self, asked: Asked) {
-        self.in_flight.remove(&asked);
+        self.in_flight.remove(asked);
     }
 
     /// Takes something back; returns its fate, `None` if nothing is known of it any more.
     pub(super) fn cancel(&mut self, asked: Asked) -> Option<Fate> {
-        if let Some(sent) = self.in_flight.remove(&asked) {
+        if let Some(sent) = self.in_flight.remove(asked) {
             let flow = Flow::Lane(sent.lane);
             let cancelled = sent
                 .uplink
@@ -201,7 +202,7 @@ impl Lanes {
         let appends = Asked::Append(id, first)..=Asked::Append(id, last);
         let parts = Asked::Part(id, 0)..=Asked::Part(id, u64::MAX);
         let in_flight = [appends, parts].map(|range| self.in_flight.range(range));
-        let in_flight = in_flight.into_iter().flatten().map(|(asked, _)| *asked);
+        let in_flight = in_flight.into_iter().flatten().map(|(asked, _)| asked);
         let stalled = self.lanes.values().flat_map(|lane| &lane.stalled);
         let stalled = stalled.map(|item| item.asked).filter(is_its);
         let asked: Vec<Asked> = in_flight.chain(stalled).collect();
@@ -213,7 +214,7 @@ impl Lanes {
 
     /// Has a Fetch answered at once; returns whether it was never sent, and no answer comes.
     pub(super) fn finish(&mut self, asked: Asked) -> bool {
-        let Some(sent) = self.in_flight.get(&asked) else {
+        let Some(sent) = self.in_flight.get(asked) else {
             return self.cancel(asked).is_some();
         };
         let (lane, correlation) = (sent.lane, sent.correlation);
@@ -223,7 +224,7 @@ impl Lanes {
             .with(|dialer| dialer.finish(lane, correlation));
         let was_unsent = finished.flatten().is_some();
         if was_unsent {
-            self.in_flight.remove(&asked);
+            self.in_flight.remove(asked);
         }
         was_unsent
     }
@@ -236,7 +237,7 @@ impl Lanes {
                 Said::Request(_) => false,
             });
         }
-        let asked: Vec<Asked> = self.in_flight.keys().copied().collect();
+        let asked: Vec<Asked> = self.in_flight.iter().map(|(asked, _)| asked).collect();
         for asked in asked {
             self.cancel(asked);
         }
@@ -271,7 +272,7 @@ impl OpenLane {
         &self,
         item: Item,
         mailbox: &Rc<Mailbox>,
-        in_flight: &mut BTreeMap<Asked, InFlight>,
+        in_flight: &mut RisingMap<Asked, InFlight>,
     ) -> Result<Offered, Box<Item>> {
         let (asked, deadline) = (item.asked, item.deadline);
         let asker = Asker {

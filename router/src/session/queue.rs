@@ -1,10 +1,11 @@
 //! The requests of a connection that are not answered: most in order, and beside them those whose answers may overtake.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use bytes::Bytes;
 use keylane_protocol::api::ApiKey;
 use keylane_protocol::primitive::Decoder;
+use keylane_protocol::rising::RisingMap;
 use keylane_protocol::transport::HeldBytes;
 
 use crate::budget::Charge;
@@ -49,7 +50,7 @@ pub(super) struct Queue {
     /// Answered in this order.
     entries: VecDeque<(RequestId, Entry)>,
     /// Answered when the answer is known.
-    overtaking: BTreeMap<RequestId, Entry>,
+    overtaking: RisingMap<RequestId, Entry>,
     /// Those whose answer is known.
     known: VecDeque<Entry>,
 }
@@ -92,7 +93,7 @@ impl Queue {
     /// Returns how a request that is not answered is to be.
     pub(super) fn form(&self, id: RequestId) -> Option<Form> {
         let ordered = self.place(id).map(|place| &self.entries[place].1);
-        let entry = ordered.or_else(|| self.overtaking.get(&id));
+        let entry = ordered.or_else(|| self.overtaking.get(id));
         entry.map(|entry| entry.form)
     }
 
@@ -125,7 +126,7 @@ impl Queue {
     pub(super) fn set(&mut self, id: RequestId, state: State) {
         if let Some(place) = self.place(id) {
             self.entries[place].1.state = state;
-        } else if let Some(mut entry) = self.overtaking.remove(&id) {
+        } else if let Some(mut entry) = self.overtaking.remove(id) {
             entry.state = state;
             self.known.push_back(entry);
         }
