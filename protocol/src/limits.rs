@@ -30,6 +30,13 @@ pub const FRAME_SHARED_BYTES_MAX: usize = 32 * 1024;
 /// the bytes it promises, costs little.
 pub const FRAME_BUFFER_BYTES_FIRST: usize = 1024 * 1024;
 
+/// What an encoder's buffer has room for at first: most requests and answers without their records.
+pub const ENCODER_BYTES_FIRST: usize = 128;
+
+/// Records up to this size are copied into the buffer of what is encoded: to keep a slice of its own for each, and have
+/// the kernel gather them, costs more.
+pub const INSERT_COPIED_BYTES_MAX: usize = 512;
+
 /// The most slices of one vectored write: `IOV_MAX` of Linux.
 pub const WRITE_SLICES_MAX: usize = 1024;
 

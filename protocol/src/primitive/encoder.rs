@@ -1,4 +1,5 @@
-//! Collects a message as slices for one vectored write: fields go into one buffer, records stay where they are.
+//! Collects a message as slices for one vectored write: fields and few records go into one buffer, others stay where they
+//! are.
 //!
 //! ```text
 //! buffer   length header fields… │ fields… │ fields…
@@ -9,7 +10,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::records::Records;
 use super::wire::Format;
-use crate::limits::STRING_BYTES_MAX;
+use crate::limits::{ENCODER_BYTES_FIRST, INSERT_COPIED_BYTES_MAX, STRING_BYTES_MAX};
 
 /// Why a message cannot be written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -64,7 +65,10 @@ impl Encoder {
     /// Returns an empty encoder.
     #[must_use]
     pub fn new() -> Self {
-        Self::default()
+        Self {
+            buffer: BytesMut::with_capacity(ENCODER_BYTES_FIRST),
+            ..Self::default()
+        }
     }
 
     /// Returns the number of bytes collected.
@@ -172,8 +176,8 @@ impl Encoder {
     }
 
     fn insert(&mut self, slice: &Bytes) {
-        if slice.is_empty() {
-            return;
+        if slice.len() <= INSERT_COPIED_BYTES_MAX {
+            return self.put(slice);
         }
         self.inserts_size += slice.len();
         self.inserts.push(Insert {
