@@ -42,6 +42,11 @@ impl Records {
             .chain(&self.others)
     }
 
+    /// Returns the first slice, which is empty only if there is none, and the others.
+    pub(crate) fn into_slices(self) -> (Bytes, Vec<Bytes>) {
+        (self.first, self.others)
+    }
+
     /// Returns the bytes as one slice; copies only if there was more than one.
     #[must_use]
     pub fn into_bytes(self) -> Bytes {

@@ -113,13 +113,22 @@ pub enum SplitError {
 /// decides that.
 pub fn split(batch: &RecordBatch, partition_count: i32) -> Result<Vec<SplitBatch>, SplitError> {
     check_header(batch.header(), partition_count)?;
-    let mut walk = Walk::new(batch, partition_count);
+    let source = Source {
+        header: batch.header(),
+        bytes: batch.bytes(),
+        partition_count,
+    };
+    let whole = |partition| {
+        let batch = batch.bytes().clone();
+        Ok(vec![SplitBatch { partition, batch }])
+    };
+    if source.header.record_count == 1 {
+        return whole(source.only_record()?);
+    }
+    let mut walk = Walk::new(source);
     walk.records()?;
     if let [part] = walk.parts[..] {
-        return Ok(vec![SplitBatch {
-            partition: part.partition,
-            batch: batch.bytes().clone(),
-        }]);
+        return whole(part.partition);
     }
     let mut parts = std::mem::take(&mut walk.parts);
     parts.sort_unstable_by_key(|part| part.partition);
@@ -199,56 +208,31 @@ struct Part {
     max_timestamp: i64,
 }
 
-/// One pass over a batch's records.
-struct Walk<'a> {
+/// What is split.
+#[derive(Clone, Copy)]
+struct Source<'a> {
     header: &'a RecordBatchHeader,
     bytes: &'a [u8],
     partition_count: i32,
-    places: Vec<Place>,
-    parts: Vec<Part>,
-    found: Found,
-    /// The part of the record before.
-    recent: usize,
 }
 
-impl<'a> Walk<'a> {
-    fn new(batch: &'a RecordBatch, partition_count: i32) -> Self {
-        let header = batch.header();
-        // The check of the batch refused more records than its bytes can hold.
-        let record_count = usize::try_from(header.record_count).expect("at least one record");
-        Self {
-            header,
-            bytes: batch.bytes(),
-            partition_count,
-            places: Vec::with_capacity(record_count),
-            parts: Vec::new(),
-            found: Found::new(partition_count, batch.bytes().len()),
-            recent: 0,
-        }
+/// What a record says of itself.
+struct Walked {
+    partition: PartitionIndex,
+    timestamp: i64,
+    place: Place,
+    /// Its bytes but for length and offset delta.
+    kept_bytes: usize,
+}
+
+impl<'a> Source<'a> {
+    /// Walks one record, with which `rest` begins.
+    fn record(&self, index: i32, rest: &mut &'a [u8]) -> Result<Walked, SplitError> {
+        self.fields(index, rest)
+            .map_err(|part| SplitError::Malformed { index, part })
     }
 
-    /// Walks all records.
-    fn records(&mut self) -> Result<(), SplitError> {
-        let bytes = self.bytes;
-        let mut rest = &bytes[HEADER_BYTES..];
-        for index in 0..self.header.record_count {
-            self.record(index, &mut rest)
-                .map_err(|part| SplitError::Malformed { index, part })?;
-        }
-        let declared = self.header.max_timestamp;
-        let found = self.parts.iter().map(|part| part.max_timestamp).max();
-        match found.filter(|&found| found != declared) {
-            _ if !rest.is_empty() => Err(SplitError::TrailingBytes {
-                declared: self.header.record_count,
-                extra: rest.len(),
-            }),
-            Some(found) => Err(SplitError::InvalidMaxTimestamp { declared, found }),
-            None => Ok(()),
-        }
-    }
-
-    /// Walks one record and notes where it belongs.
-    fn record(&mut self, index: i32, rest: &mut &[u8]) -> Result<(), &'static str> {
+    fn fields(&self, index: i32, rest: &mut &'a [u8]) -> Result<Walked, &'static str> {
         let length = read_varint(rest).and_then(|length| usize::try_from(length).ok());
         let start = self.bytes.len() - rest.len();
         let mut fields = length
@@ -273,16 +257,77 @@ impl<'a> Walk<'a> {
         );
         nullable(&mut fields, "value")?;
         headers(&mut fields)?;
-        let timestamp = header.base_timestamp.wrapping_add(timestamp_delta);
-        self.note(partition, timestamp, kept_bytes);
-        self.places.push(Place {
-            start: position(start),
-            end: position(start + record_bytes),
-            next: 0,
-            front_bytes: narrow(front_bytes),
-            offset_delta_bytes: narrow(offset_delta_bytes),
-        });
-        Ok(())
+        Ok(Walked {
+            partition,
+            timestamp: header.base_timestamp.wrapping_add(timestamp_delta),
+            place: Place {
+                start: position(start),
+                end: position(start + record_bytes),
+                next: 0,
+                front_bytes: narrow(front_bytes),
+                offset_delta_bytes: narrow(offset_delta_bytes),
+            },
+            kept_bytes,
+        })
+    }
+
+    /// Checks what can be said of a batch when all its records are walked.
+    fn check_end(&self, rest: &[u8], max_timestamp: Option<i64>) -> Result<(), SplitError> {
+        let declared = self.header.max_timestamp;
+        match max_timestamp.filter(|&found| found != declared) {
+            _ if !rest.is_empty() => Err(SplitError::TrailingBytes {
+                declared: self.header.record_count,
+                extra: rest.len(),
+            }),
+            Some(found) => Err(SplitError::InvalidMaxTimestamp { declared, found }),
+            None => Ok(()),
+        }
+    }
+
+    /// Returns the partition of the only record: to find it nothing needs to be noted.
+    fn only_record(&self) -> Result<PartitionIndex, SplitError> {
+        let mut rest = &self.bytes[HEADER_BYTES..];
+        let walked = self.record(0, &mut rest)?;
+        self.check_end(rest, Some(walked.timestamp))?;
+        Ok(walked.partition)
+    }
+}
+
+/// One pass over a batch's records.
+struct Walk<'a> {
+    source: Source<'a>,
+    places: Vec<Place>,
+    parts: Vec<Part>,
+    found: Found,
+    /// The part of the record before.
+    recent: usize,
+}
+
+impl<'a> Walk<'a> {
+    fn new(source: Source<'a>) -> Self {
+        // The check of the batch refused more records than its bytes can hold.
+        let record_count =
+            usize::try_from(source.header.record_count).expect("at least one record");
+        Self {
+            source,
+            places: Vec::with_capacity(record_count),
+            parts: Vec::new(),
+            found: Found::new(source.partition_count, source.bytes.len()),
+            recent: 0,
+        }
+    }
+
+    /// Walks all records and notes where they belong.
+    fn records(&mut self) -> Result<(), SplitError> {
+        let source = self.source;
+        let mut rest = &source.bytes[HEADER_BYTES..];
+        for index in 0..source.header.record_count {
+            let walked = source.record(index, &mut rest)?;
+            self.note(walked.partition, walked.timestamp, walked.kept_bytes);
+            self.places.push(walked.place);
+        }
+        let found = self.parts.iter().map(|part| part.max_timestamp).max();
+        source.check_end(rest, found)
     }
 
     /// Adds the record that is walked to the part of its partition.
@@ -319,7 +364,7 @@ impl<'a> Walk<'a> {
         let mut place = part.first;
         for offset_delta in 0..part.record_count {
             let record = self.places[place as usize];
-            let fields = &self.bytes[record.start as usize..record.end as usize];
+            let fields = &self.source.bytes[record.start as usize..record.end as usize];
             let (front, fields) = fields.split_at(usize::from(record.front_bytes));
             let kept = &fields[usize::from(record.offset_delta_bytes)..];
             let offset_delta = i64::from(offset_delta);
@@ -339,7 +384,7 @@ impl<'a> Walk<'a> {
             last_offset_delta: part.record_count - 1,
             max_timestamp: part.max_timestamp,
             record_count: part.record_count,
-            ..*self.header
+            ..*self.source.header
         };
         header.write(&mut batch);
         seal(&mut batch);

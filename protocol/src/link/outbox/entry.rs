@@ -74,7 +74,9 @@ impl Head {
 pub(super) struct Entry {
     head: Head,
     pub(super) deadline: Option<Instant>,
-    rest: VecDeque<Bytes>,
+    /// What is left of the body.
+    first: Bytes,
+    others: VecDeque<Bytes>,
     length: usize,
     sent: usize,
     /// Whether the credit for a sub-batch that is sent in chunks was spent.
@@ -87,9 +89,12 @@ impl Entry {
     /// Returns an entry nothing of which was sent.
     pub(super) fn new(mut head: Head, deadline: Option<Instant>) -> Self {
         let body = head.take_body();
+        let length = body.len();
+        let (first, others) = body.into_slices();
         Self {
-            length: body.len(),
-            rest: body.slices().cloned().collect(),
+            length,
+            first,
+            others: others.into(),
             head,
             deadline,
             sent: 0,
@@ -234,18 +239,17 @@ impl Entry {
         let mut missing = count;
         let mut cut = Body::default();
         while missing > 0 {
-            let first = self
-                .rest
-                .front_mut()
-                .expect("the slices are as long as the body");
-            if first.len() > missing {
-                cut.push(first.split_to(missing));
+            if self.first.len() > missing {
+                cut.push(self.first.split_to(missing));
                 break;
             }
-            missing -= first.len();
-            if let Some(first) = self.rest.pop_front() {
-                cut.push(first);
-            }
+            missing -= self.first.len();
+            let next = self.others.pop_front().unwrap_or_default();
+            assert!(
+                missing == 0 || !next.is_empty(),
+                "the slices are as long as the body"
+            );
+            cut.push(std::mem::replace(&mut self.first, next));
         }
         self.sent += count;
         cut
