@@ -18,6 +18,7 @@ use keylane_protocol::error_code::ErrorCode;
 use keylane_protocol::identifiers::{PartitionIndex, TopicId};
 use keylane_protocol::link::append::{Append, SubBatch, cost};
 use keylane_protocol::link::{Correlation, Lane};
+use keylane_protocol::rising::RisingMap;
 use tokio::sync::mpsc::error::TrySendError;
 
 pub(super) use self::ticket::Settlement;
@@ -50,7 +51,7 @@ struct Line {
 /// The sub-batches of one link that are under way.
 pub(super) struct Appends {
     outcomes: Arc<Outcomes>,
-    tickets: BTreeMap<u64, Ticket>,
+    tickets: RisingMap<u64, Ticket>,
     last_number: u64,
     /// What has arrived together, in order.
     arrived: Vec<Deferred>,
@@ -74,7 +75,7 @@ impl Appends {
     pub(super) fn new() -> Self {
         Self {
             outcomes: Arc::default(),
-            tickets: BTreeMap::new(),
+            tickets: RisingMap::default(),
             last_number: 0,
             arrived: Vec::new(),
             lines: BTreeMap::new(),
@@ -294,7 +295,7 @@ impl Appends {
         settled: &mut Vec<Settlement>,
     ) {
         for (number, outcome) in self.outcomes.take() {
-            if let Some(ticket) = self.tickets.remove(&number) {
+            if let Some(ticket) = self.tickets.remove(number) {
                 let meters = &broker.meters.link;
                 meters.answered(ApiKey::Produce, ticket.taken_at, now);
                 settled.push(ticket.settled(outcome));

@@ -10,13 +10,19 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use ahash::AHashMap;
 use keylane_protocol::identifiers::ProducerId;
 use keylane_protocol::offset::{Offset, ProducerEpoch, Sequence};
 use keylane_protocol::record_batch::RecordBatchHeader;
 use keylane_protocol::routed::NUMBERS_MAX;
+
+/// So many appends are kept besides those of [`APPENDS_PER_PRODUCER`].
+const APPENDS_MIN: usize = 64;
+
+/// How many appends are kept for each producer before those are dropped that are not its last.
+const APPENDS_PER_PRODUCER: usize = 4;
 
 /// What a router tells of a batch beside the batch itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,8 +172,15 @@ struct Producer {
     written: VecDeque<Written>,
     /// The highest floor heard in the newest epoch; [`Sequence::NONE`] without one.
     floor: Sequence,
-    /// The shard's clock at the last append, or at recovery: never a record's timestamp.
-    used_ms: u64,
+}
+
+/// That a producer appended.
+#[derive(Clone, Copy, Debug)]
+struct Appended {
+    producer_id: ProducerId,
+    base_offset: Offset,
+    /// The shard's clock then, or at recovery: never a record's timestamp.
+    at_ms: u64,
 }
 
 impl Producer {
@@ -273,8 +286,8 @@ fn judge_unknown(batch: &RoutedBatch) -> Judgement {
 pub struct RoutedProducers {
     limits: RoutedLimits,
     by_id: AHashMap<ProducerId, Producer>,
-    /// Who appended last where: the least recently used come first.
-    by_last_append: BTreeMap<Offset, ProducerId>,
+    /// Who appended where and when, in this order. The last of each producer is here; earlier ones may be.
+    appends: VecDeque<Appended>,
     /// Behind the last batch remembered.
     end_offset: Offset,
     /// What lies below is not lost with the power.
@@ -289,7 +302,7 @@ impl RoutedProducers {
         Self {
             limits,
             by_id: AHashMap::new(),
-            by_last_append: BTreeMap::new(),
+            appends: VecDeque::new(),
             end_offset: Offset(0),
             durable_end: Offset(0),
         }
@@ -343,9 +356,7 @@ impl RoutedProducers {
         let producer = match self.by_id.get_mut(&batch.producer_id) {
             Some(producer) if written.place() <= producer.last().place() => return,
             Some(producer) => {
-                let last = producer.last();
-                self.by_last_append.remove(&last.base_offset);
-                if last.epoch < written.epoch {
+                if producer.last().epoch < written.epoch {
                     producer.floor = Sequence::NONE;
                 }
                 producer.written.push_back(written);
@@ -354,16 +365,18 @@ impl RoutedProducers {
             None => self.by_id.entry(batch.producer_id).or_insert(Producer {
                 written: VecDeque::from([written]),
                 floor: Sequence::NONE,
-                used_ms: now_ms,
             }),
         };
-        producer.used_ms = now_ms;
         producer.hear(batch);
         producer.trim(self.durable_end);
-        self.by_last_append.insert(base_offset, batch.producer_id);
+        self.note_append(Appended {
+            producer_id: batch.producer_id,
+            base_offset,
+            at_ms: now_ms,
+        });
         self.end_offset = written.end_offset();
         while self.by_id.len() > self.limits.producers_max {
-            self.forget_oldest();
+            self.forget_first();
         }
     }
 
@@ -386,22 +399,37 @@ impl RoutedProducers {
     }
 
     fn expire(&mut self, now_ms: u64) {
-        while self
-            .oldest()
-            .is_some_and(|oldest| now_ms.saturating_sub(oldest.used_ms) >= self.limits.expiry_ms)
-        {
-            self.forget_oldest();
+        let expiry_ms = self.limits.expiry_ms;
+        // Time goes forward: behind one that is not old there is none.
+        let is_old = |first: &Appended| now_ms.saturating_sub(first.at_ms) >= expiry_ms;
+        while self.appends.front().is_some_and(is_old) {
+            self.forget_first();
         }
     }
 
-    fn oldest(&self) -> Option<&Producer> {
-        let (_, id) = self.by_last_append.first_key_value()?;
-        self.by_id.get(id)
+    fn note_append(&mut self, appended: Appended) {
+        self.appends.push_back(appended);
+        if self.appends.len() > APPENDS_MIN + APPENDS_PER_PRODUCER * self.by_id.len() {
+            let by_id = &self.by_id;
+            self.appends.retain(|appended| appended.is_last(by_id));
+        }
     }
 
-    fn forget_oldest(&mut self) {
-        if let Some((_, id)) = self.by_last_append.pop_first() {
-            self.by_id.remove(&id);
+    /// Takes out the first append, and forgets its producer if that was the last.
+    fn forget_first(&mut self) {
+        let Some(first) = self.appends.pop_front() else {
+            return;
+        };
+        if first.is_last(&self.by_id) {
+            self.by_id.remove(&first.producer_id);
         }
+    }
+}
+
+impl Appended {
+    /// Tells whether the producer has not appended since.
+    fn is_last(&self, by_id: &AHashMap<ProducerId, Producer>) -> bool {
+        let producer = by_id.get(&self.producer_id);
+        producer.is_some_and(|producer| producer.last().base_offset == self.base_offset)
     }
 }

@@ -12,8 +12,8 @@ use crc_fast::{CrcAlgorithm, checksum};
 use keylane_protocol::routed::is_routed;
 
 use super::{
-    NUMBERS_MAX, Offset, Producer, ProducerEpoch, ProducerId, RoutedLimits, RoutedProducers,
-    Sequence, VecDeque, Written,
+    Appended, NUMBERS_MAX, Offset, Producer, ProducerEpoch, ProducerId, RoutedLimits,
+    RoutedProducers, Sequence, VecDeque, Written,
 };
 use crate::partition::producer_state::InvalidSnapshot;
 
@@ -62,7 +62,11 @@ impl RoutedProducers {
         out.put_u16(VERSION);
         out.put_u16(0);
         out.put_u32(u32::try_from(self.count()).expect("bounded by producers_max"));
-        for id in self.by_last_append.values() {
+        let last = |appended: &&Appended| appended.is_last(&self.by_id);
+        for Appended {
+            producer_id: id, ..
+        } in self.appends.iter().filter(last)
+        {
             let producer = &self.by_id[id];
             let lasting = producer.lasting(each_max);
             out.put_i64(id.0);
@@ -110,8 +114,14 @@ impl RoutedProducers {
         if body.has_remaining() {
             return Err(invalid("bytes follow the last producer"));
         }
+        let appends = producers.appends.make_contiguous();
+        appends.sort_unstable_by_key(|appended| appended.base_offset);
+        let is_twice = |pair: &[Appended]| pair[0].base_offset == pair[1].base_offset;
+        if appends.windows(2).any(is_twice) {
+            return Err(invalid("it names an offset twice"));
+        }
         while producers.count() > limits.producers_max {
-            producers.forget_oldest();
+            producers.forget_first();
         }
         producers.durable_end = producers.end_offset;
         Ok(producers)
@@ -141,15 +151,17 @@ impl RoutedProducers {
         let producer = Producer {
             written,
             floor: Sequence::NONE,
-            used_ms: now_ms,
         };
         let last = *producer.last();
         self.end_offset = self.end_offset.max(last.end_offset());
-        let is_new = self.by_last_append.insert(last.base_offset, id).is_none()
-            && self.by_id.insert(id, producer).is_none();
-        match is_new {
-            true => Ok(()),
-            false => Err(invalid("it names a producer or an offset twice")),
+        self.appends.push_back(Appended {
+            producer_id: id,
+            base_offset: last.base_offset,
+            at_ms: now_ms,
+        });
+        match self.by_id.insert(id, producer) {
+            None => Ok(()),
+            Some(_) => Err(invalid("it names a producer twice")),
         }
     }
 }

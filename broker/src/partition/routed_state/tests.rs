@@ -836,3 +836,23 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_is_kept_of_appends_follows_the_producers_and_not_the_appends() {
+    let mut producers = RoutedProducers::new(LIMITS);
+    for number in 0..10_000 {
+        let batch = RoutedBatch {
+            producer_id: PRODUCER_ID_MIN,
+            epoch: ProducerEpoch(0),
+            number: Sequence(number),
+            floor: Sequence(number),
+            previous: Sequence::NONE,
+            record_count: 1,
+            crc: 7,
+        };
+        assert_eq!(producers.judge(&batch, 0), Judgement::Append);
+        producers.remember(&batch, Offset(number.into()), 0);
+    }
+    assert_eq!(producers.count(), 1);
+    assert!(producers.appends.len() <= APPENDS_MIN + APPENDS_PER_PRODUCER);
+}
