@@ -7,8 +7,7 @@
 //! What has no session begins one, so a session may be dropped at any time: at worst the producer is refused once.
 //! A core: no clock, no I/O. `docs/routed-idempotence.md` says what leaders make of it.
 
-use std::collections::BTreeMap;
-
+use ahash::AHashMap;
 use keylane_protocol::identifiers::{PartitionIndex, ProducerId, TopicId};
 use keylane_protocol::offset::{ProducerEpoch, Sequence};
 use keylane_protocol::routed::NUMBERS_MAX;
@@ -130,7 +129,7 @@ struct Session {
     last: Sequence,
     floor: Sequence,
     /// The largest number of this session that touched a partition; some of those below the floor are still here.
-    touched: BTreeMap<PartitionIndex, Sequence>,
+    touched: AHashMap<PartitionIndex, Sequence>,
     /// At how many partitions those below the floor are dropped.
     sweep_at: usize,
     /// When it was used last, as a count of uses.
@@ -140,7 +139,7 @@ struct Session {
 /// The sessions of one client connection.
 #[derive(Debug)]
 pub struct Sessions {
-    sessions: BTreeMap<SessionKey, Session>,
+    sessions: AHashMap<SessionKey, Session>,
     begun: u64,
     uses: u64,
     /// Partitions that all of them remember.
@@ -161,7 +160,7 @@ impl Sessions {
     #[must_use]
     pub fn with_bounds(sessions_max: usize, touched_max: usize) -> Self {
         Self {
-            sessions: BTreeMap::new(),
+            sessions: AHashMap::new(),
             begun: 0,
             uses: 0,
             touched: 0,
@@ -275,7 +274,7 @@ impl Sessions {
             epoch: numbered.epoch,
             last: number,
             floor,
-            touched: BTreeMap::new(),
+            touched: AHashMap::new(),
             sweep_at: SWEEP_AT_MIN,
             used: self.uses,
         };
@@ -300,7 +299,7 @@ impl Sessions {
     /// Ends the half of the sessions that was not used for longest: so many at a time, that finding them costs little
     /// for each.
     fn retire(&mut self) {
-        let uses = self.sessions.values().map(|session| session.used);
+        let uses = self.sessions.values_mut().map(|session| session.used);
         let mut uses: Vec<u64> = uses.collect();
         let Some(middle) = uses.len().checked_sub(1).map(|last| last / 2) else {
             return;
@@ -308,7 +307,7 @@ impl Sessions {
         let (_, middle, _) = uses.select_nth_unstable(middle);
         let middle = *middle;
         self.sessions.retain(|_, session| session.used > middle);
-        let left = self.sessions.values();
+        let left = self.sessions.values_mut();
         self.touched = left.map(|session| session.touched.len()).sum();
     }
 }
