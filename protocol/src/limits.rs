@@ -23,6 +23,13 @@ pub const READ_BUFFER_BYTES: usize = 64 * 1024;
 /// What an idle connection reads to begin with, on the stack: a connection that waits owns no buffer.
 pub const READ_FIRST_BYTES: usize = 4 * 1024;
 
+/// The same once that has been full of small frames: a few dozen of them then cost one system call, and a buffer of just
+/// their size.
+pub const READ_FIRST_BYTES_MAX: usize = 16 * 1024;
+
+/// A read buffer with less room than this is not read into any more.
+pub const READ_ROOM_BYTES_MIN: usize = 4 * 1024;
+
 /// Frames longer than this get a buffer of their own instead of passing through the read buffer.
 pub const FRAME_SHARED_BYTES_MAX: usize = 32 * 1024;
 

@@ -1,7 +1,7 @@
 //! Reads frames: one large read for many small frames, a buffer of its own for each large one, none while idle.
 //!
 //! ```text
-//! idle      owns no buffer; the first bytes land on the stack and are then copied, 4 KiB at most
+//! idle      owns no buffer; the first bytes land on the stack and are then copied, 4 KiB at most, 16 KiB if they were many
 //! shared    64 KiB buffer; frames are slices of it, so many frames cost one system call and no copy
 //! own       a frame above 32 KiB; read straight into a buffer of its length, grown as bytes arrive
 //! ```
@@ -19,6 +19,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 use crate::frame::{FrameSplitter, InvalidFrameLength, LENGTH_PREFIX_BYTES};
 use crate::limits::{
     FRAME_BUFFER_BYTES_FIRST, FRAME_SHARED_BYTES_MAX, READ_BUFFER_BYTES, READ_FIRST_BYTES,
+    READ_FIRST_BYTES_MAX, READ_ROOM_BYTES_MIN,
 };
 
 /// Why no further frame can be read from a connection.
@@ -44,6 +45,8 @@ pub struct FrameReader<R> {
     reader: R,
     shared: FrameSplitter,
     own: Option<OwnFrame>,
+    /// How much is read by way of the stack.
+    first_bytes: usize,
 }
 
 /// A large frame that is being read into its own buffer.
@@ -60,6 +63,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             reader,
             shared: FrameSplitter::new(length_max),
             own: None,
+            first_bytes: READ_FIRST_BYTES,
         }
     }
 
@@ -131,6 +135,8 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             return Ok(());
         };
         if length > FRAME_SHARED_BYTES_MAX {
+            // What of it is read by way of the stack is copied once more.
+            self.first_bytes = READ_FIRST_BYTES;
             let mut arrived = std::mem::take(&mut self.shared.buffer);
             arrived.advance(LENGTH_PREFIX_BYTES);
             let capacity = length.min(FRAME_BUFFER_BYTES_FIRST).max(arrived.len());
@@ -153,7 +159,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         if buffer.is_empty() {
             return self.read_first().await;
         }
-        if buffer.capacity() - buffer.len() < READ_FIRST_BYTES {
+        if buffer.capacity() - buffer.len() < READ_ROOM_BYTES_MIN {
             buffer.reserve(READ_BUFFER_BYTES);
         }
         self.reader.read_buf(buffer).await
@@ -162,13 +168,21 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// Reads what an idle connection begins with by way of the stack, so that waiting needs no buffer.
     async fn read_first(&mut self) -> io::Result<usize> {
         self.shared.buffer = BytesMut::new();
-        let Self { reader, shared, .. } = self;
+        let Self {
+            reader,
+            shared,
+            first_bytes,
+            ..
+        } = self;
         poll_fn(|context| {
-            let mut stack = [MaybeUninit::uninit(); READ_FIRST_BYTES];
-            let mut first = ReadBuf::uninit(&mut stack);
+            let mut stack = [MaybeUninit::uninit(); READ_FIRST_BYTES_MAX];
+            let mut first = ReadBuf::uninit(&mut stack[..*first_bytes]);
             let polled = Pin::new(&mut *reader).poll_read(context, &mut first);
             polled.map_ok(|()| {
                 shared.buffer.extend_from_slice(first.filled());
+                if first.remaining() == 0 {
+                    *first_bytes = READ_FIRST_BYTES_MAX;
+                }
                 first.filled().len()
             })
         })
