@@ -64,7 +64,8 @@ impl Drop for Handle {
 }
 
 struct Shared {
-    address: BrokerAddress,
+    /// Shared with every request that waits.
+    address: Arc<BrokerAddress>,
     settings: ConnectionSettings,
     versions: SpokenVersions,
     correlation_ids: AtomicI32,
@@ -124,7 +125,7 @@ impl Connection {
     pub(crate) fn version_of<R: Request>(&self) -> Result<i16, ConnectionError> {
         let shared = &self.handle.shared;
         let unsupported = || ConnectionError::Unsupported {
-            address: shared.address.clone(),
+            address: shared.address(),
             api: R::API_KEY.name(),
         };
         let version = shared.versions.highest_common(R::API_KEY);
@@ -143,14 +144,14 @@ impl Connection {
     {
         let version = self.version_of::<R>()?.min(terms.version_max);
         let shared = &self.handle.shared;
-        let address = shared.address.clone();
+        let address = Arc::clone(&shared.address);
         let api = R::API_KEY.name();
         let correlation_id = shared.correlation_ids.fetch_add(1, Ordering::Relaxed);
         let client_id = Some(&*shared.settings.client_id);
         let frame =
             request_frame(request, version, correlation_id, client_id).map_err(|source| {
                 ConnectionError::Inexpressible {
-                    address: address.clone(),
+                    address: shared.address(),
                     api,
                     source,
                 }
@@ -164,7 +165,7 @@ impl Connection {
             decoded
                 .map(|(_, response)| response)
                 .map_err(|source| ConnectionError::Body {
-                    address,
+                    address: BrokerAddress::clone(&address),
                     api,
                     source,
                 })
@@ -230,7 +231,7 @@ impl State {
 impl Shared {
     fn new(address: BrokerAddress, settings: ConnectionSettings, versions: SpokenVersions) -> Self {
         Self {
-            address,
+            address: Arc::new(address),
             settings,
             versions,
             correlation_ids: AtomicI32::new(1),
@@ -238,6 +239,11 @@ impl Shared {
             work: Notify::new(),
             end: CancellationToken::new(),
         }
+    }
+
+    /// Returns the address for an error.
+    fn address(&self) -> BrokerAddress {
+        BrokerAddress::clone(&self.address)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -259,7 +265,7 @@ impl Shared {
         let count = state.waiting.len() + state.unanswered.len();
         if count >= self.settings.requests_waiting_max {
             return Err(ConnectionError::TooManyWaiting {
-                address: self.address.clone(),
+                address: self.address(),
                 count,
             });
         }

@@ -4,7 +4,6 @@
 //! the prefix. [`FrameSplitter`] cuts a stream into frames without doing I/O itself; `transport` moves the bytes.
 
 use bytes::{Buf, Bytes, BytesMut};
-use bytestring::ByteString;
 
 use crate::api::ApiKey;
 use crate::error_code::ErrorCode;
@@ -114,13 +113,8 @@ pub fn request_frame<R: Request>(
     client_id: Option<&str>,
 ) -> Result<Vec<Bytes>, EncodeError> {
     let mut encoder = start();
-    let header = RequestHeader {
-        api_key: R::API_KEY.code(),
-        api_version: version,
-        correlation_id,
-        client_id: client_id.map(ByteString::from),
-    };
-    header.encode(R::API_KEY.api().is_flexible(version), &mut encoder)?;
+    let api = R::API_KEY.api();
+    RequestHeader::encode(api, (version, correlation_id), client_id, &mut encoder)?;
     request.encode(version, &mut encoder)?;
     finish(encoder)
 }

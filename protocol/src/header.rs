@@ -89,12 +89,18 @@ impl RequestHeader {
         Ok(key.api())
     }
 
-    pub(crate) fn encode(&self, flexible: bool, encoder: &mut Encoder) -> Result<(), EncodeError> {
-        self.api_key.encode_value(encoder, FIXED)?;
-        self.api_version.encode_value(encoder, FIXED)?;
-        self.correlation_id.encode_value(encoder, FIXED)?;
-        self.client_id.encode_value(encoder, FIXED)?;
-        put_no_tags(encoder, flexible);
+    /// Writes a header whose client id need not be owned.
+    pub(crate) fn encode(
+        api: Api,
+        (version, correlation_id): (i16, i32),
+        client_id: Option<&str>,
+        encoder: &mut Encoder,
+    ) -> Result<(), EncodeError> {
+        api.key.code().encode_value(encoder, FIXED)?;
+        version.encode_value(encoder, FIXED)?;
+        correlation_id.encode_value(encoder, FIXED)?;
+        encoder.put_nullable_text(client_id, FIXED)?;
+        put_no_tags(encoder, api.is_flexible(version));
         Ok(())
     }
 }

@@ -42,7 +42,7 @@ async fn serve(shared: &Shared, halves: &mut Halves) -> ConnectionError {
                         return cause;
                     }
                 }
-                Ok(None) => return ConnectionError::Closed { address: shared.address.clone() },
+                Ok(None) => return ConnectionError::Closed { address: shared.address() },
                 Err(error) => return unreadable(&shared.address, error),
             },
             flushed = writer.flush(), if is_writing => match flushed {
@@ -93,7 +93,7 @@ fn answer_all(shared: &Shared, reader: &mut Reader, first: Bytes) -> Result<(), 
 
 fn answer(shared: &Shared, frame: Bytes) -> Result<(), ConnectionError> {
     let malformed = |reason: String| ConnectionError::Malformed {
-        address: shared.address.clone(),
+        address: shared.address(),
         reason,
     };
     let header = ResponseHeader::peek(&frame).map_err(|error| malformed(error.to_string()))?;
@@ -112,7 +112,7 @@ fn overdue(shared: &Shared) -> Option<ConnectionError> {
     let state = shared.lock();
     let first = state.first_due()?;
     (first.deadline <= Instant::now()).then(|| ConnectionError::RequestTimedOut {
-        address: shared.address.clone(),
+        address: shared.address(),
         api: first.api,
         after: first.timeout,
     })

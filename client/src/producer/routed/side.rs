@@ -4,6 +4,7 @@
 //! call the core under a short lock. The producer's own task wakes for what has a time: lingering, pauses, expiry.
 //! A connection's handle must never be dropped under that lock: the last one reports to those who wait.
 
+use std::cell::LazyCell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
@@ -111,13 +112,12 @@ impl RoutedSide {
         // Declared before the lock, so that it is dropped after it.
         let mut link = None;
         let mut effects = RoutedEffects::default();
+        // Most records join an open batch and need no clock; one that is sent at once needs the same time twice.
+        let now = LazyCell::new(ambient::now_through_suspend);
         let mut state = shared.lock();
-        let appended = state.core.append(
-            fields.topic,
-            &fields.record,
-            ambient::now_through_suspend,
-            reserve,
-        )?;
+        let appended = state
+            .core
+            .append(fields.topic, &fields.record, || *now, reserve)?;
         let (receipt, opened, is_due) = match appended {
             RoutedAppended::NeedsTopic => return Ok(Appended::NeedsTopic),
             RoutedAppended::NeedsMemory(bytes) => return Ok(Appended::NeedsMemory(bytes)),
@@ -129,12 +129,8 @@ impl RoutedSide {
         };
         if is_due {
             link = shared.slot.ready();
-            shared.send(
-                &mut state,
-                link.as_ref(),
-                &Which::Named(fields.topic),
-                &mut effects,
-            );
+            let which = Which::Named(fields.topic);
+            shared.send(&mut state, link.as_ref(), (&which, *now), &mut effects);
         }
         if let Some((due, closes)) = opened {
             let first = if is_due { closes } else { due };
@@ -169,7 +165,8 @@ impl RoutedSide {
         let mut state = shared.lock();
         state.core.seal_all();
         let outcomes = state.core.outcomes();
-        shared.send(&mut state, link.as_ref(), &Which::All, &mut effects);
+        let what = (&Which::All, ambient::now_through_suspend());
+        shared.send(&mut state, link.as_ref(), what, &mut effects);
         drop(state);
         shared.apply(effects);
         outcomes
@@ -238,11 +235,11 @@ impl Shared {
         let link = self.slot.ready();
         let mut effects = RoutedEffects::default();
         let mut state = self.lock();
-        state
-            .core
-            .expire(ambient::now_through_suspend(), &mut effects);
+        let now = ambient::now_through_suspend();
+        state.core.expire(now, &mut effects);
         self.follow_metadata(&mut state, &mut effects);
-        self.send(&mut state, link.as_ref(), &Which::All, &mut effects);
+        let what = (&Which::All, now);
+        self.send(&mut state, link.as_ref(), what, &mut effects);
         let armed = state.core.next_deadline(ambient::now_through_suspend());
         state.armed = armed;
         drop(state);
@@ -258,16 +255,16 @@ impl Shared {
         }
     }
 
-    /// Hands over what can be sent.
+    /// Hands over what can be sent at this time.
     fn send(
         self: &Arc<Self>,
         state: &mut State,
         link: Option<&RouterLink>,
-        which: &Which<'_>,
+        what: (&Which<'_>, Instant),
         effects: &mut RoutedEffects,
     ) {
         match link {
-            Some(link) => self.send_on(link, state, which, effects),
+            Some(link) => self.send_on(link, state, what, effects),
             None if state.core.has_unsettled() => self.slot.want(&self.common.client.inner),
             None => {}
         }
@@ -280,7 +277,7 @@ impl Shared {
         self: &Arc<Self>,
         link: &RouterLink,
         state: &mut State,
-        which: &Which<'_>,
+        (which, now): (&Which<'_>, Instant),
         effects: &mut RoutedEffects,
     ) {
         let topics = match which {
@@ -290,7 +287,6 @@ impl Shared {
         };
         let takes_all = self.common.takes_all();
         for topic in topics.into_iter().flatten() {
-            let now = ambient::now_through_suspend();
             if state.core.is_overdue(topic, now) {
                 state.core.expire(now, effects);
             }
@@ -344,7 +340,7 @@ impl Shared {
         } else {
             Which::Of(ticket)
         };
-        self.send(&mut state, link.as_ref(), &which, &mut effects);
+        self.send(&mut state, link.as_ref(), (&which, now), &mut effects);
         drop(state);
         self.apply(effects);
     }
