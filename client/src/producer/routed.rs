@@ -73,8 +73,8 @@ pub enum RoutedAppended {
     Placed {
         /// Tells where the record was written.
         receipt: Receipt,
-        /// When the batch is due, and when it takes no more, if one was opened for the record.
-        opened: Option<(Instant, Instant)>,
+        /// When the batch is due, if one was opened for the record.
+        opened: Option<Instant>,
         /// Whether a batch of the topic is to be sent if it can be.
         is_due: bool,
     },

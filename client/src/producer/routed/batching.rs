@@ -120,13 +120,8 @@ impl Batching {
         }
     }
 
-    /// Opens a batch and returns when it is due, and when it takes no more.
-    fn open(
-        &mut self,
-        capacity: usize,
-        opening: &mut Opening<'_>,
-        now: Instant,
-    ) -> (Instant, Instant) {
+    /// Opens a batch and returns when it is due.
+    fn open(&mut self, capacity: usize, opening: &mut Opening<'_>, now: Instant) -> Instant {
         let serial = *opening.next_serial;
         opening.next_serial.0 += 1;
         let settings = opening.settings;
@@ -137,7 +132,7 @@ impl Batching {
             batch: OpenBatch::new(serial, outcome, capacity, times),
             hashes: Vec::with_capacity(self.record_count_last),
         });
-        (times.0, closes_at(times.1, settings))
+        times.0
     }
 
     /// Closes the open batch if it has grown too old to take more.

@@ -389,6 +389,13 @@ impl RoutedCore {
         deadlines.min()
     }
 
+    /// Like [`Self::next_deadline`], of the topic that has this name.
+    #[must_use]
+    pub fn next_deadline_of(&self, topic: &str, now: Instant) -> Option<Instant> {
+        let topic = &self.topics[self.topic(topic)?];
+        topic.next_deadline(now, &self.settings)
+    }
+
     /// Returns until when the topic in this place saves its numbers, if something waits for one; it may be over.
     #[must_use]
     pub fn paced_until(&self, topic: usize) -> Option<Instant> {

@@ -132,9 +132,15 @@ impl RoutedSide {
             let which = Which::Named(fields.topic);
             shared.send(&mut state, link.as_ref(), (&which, *now), &mut effects);
         }
-        if let Some((due, closes)) = opened {
-            let first = if is_due { closes } else { due };
-            shared.look_by(&mut state, first);
+        if let Some(due) = opened {
+            let first = match is_due {
+                // What was sent has nothing left but its time-out, which is no earlier than those of others before it.
+                true => state.core.next_deadline_of(fields.topic, *now),
+                false => Some(due),
+            };
+            if let Some(first) = first {
+                shared.look_by(&mut state, first);
+            }
         }
         drop(state);
         shared.apply(effects);
