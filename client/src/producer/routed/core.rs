@@ -374,11 +374,14 @@ impl RoutedCore {
         self.is_closed = true;
     }
 
-    /// Makes every batch due.
-    pub fn seal_all(&mut self) {
+    /// Makes every batch due, and returns whether any waits for its number.
+    pub fn seal_all(&mut self) -> bool {
+        let mut waits = false;
         for topic in &mut self.topics {
             topic.batching.seal_all();
+            waits |= !topic.batching.is_empty();
         }
+        waits
     }
 
     /// Returns when something is to be done that no answer and no connection brings about.

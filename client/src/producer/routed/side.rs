@@ -166,15 +166,19 @@ impl RoutedSide {
     /// Makes everything due, and returns the outcomes of what is not settled.
     pub(crate) fn seal_all(&self) -> Vec<Arc<BatchOutcome>> {
         let shared = &self.shared;
-        let link = shared.slot.ready();
+        // Declared before the lock, so that it is dropped after it.
+        let mut link = None;
         let mut effects = RoutedEffects::default();
         let mut state = shared.lock();
-        state.core.seal_all();
         let outcomes = state.core.outcomes();
-        let what = (&Which::All, ambient::now_through_suspend());
-        shared.send(&mut state, link.as_ref(), what, &mut effects);
+        if state.core.seal_all() {
+            link = shared.slot.ready();
+            let what = (&Which::All, ambient::now_through_suspend());
+            shared.send(&mut state, link.as_ref(), what, &mut effects);
+        }
         drop(state);
         shared.apply(effects);
+        drop(link);
         outcomes
     }
 
