@@ -12,7 +12,7 @@
 
 use bytes::Bytes;
 
-use super::append::{Append, Appended, Credit};
+use super::append::{Append, Appended, Credit, SubBatch};
 use super::call::{Call, Ping, Pong, Push, Reply};
 use super::handshake::{Hello, Refused, Welcome};
 use super::lane::{Answer, Cancel, Continue, Finish, LaneClose, LaneOpen, Request};
@@ -48,6 +48,12 @@ pub enum FrameError {
     Empty,
 }
 
+/// What a sub-batch takes without its records, if its fields are of common sizes.
+const SUB_BATCH_BYTES: usize = 72;
+
+/// What an outcome without words takes.
+const OUTCOME_BYTES: usize = 72;
+
 macro_rules! frames {
     ($($(#[$doc:meta])* $kind:ident = $code:literal;)*) => {
         /// A frame of the link.
@@ -73,7 +79,7 @@ macro_rules! frames {
             /// # Errors
             /// When a text or list is longer than can be encoded.
             pub fn encode(&self) -> Result<Vec<Bytes>, EncodeError> {
-                let mut encoder = Encoder::new();
+                let mut encoder = Encoder::with_capacity(self.bytes_expected());
                 encoder.put(&[0; LENGTH_PREFIX_BYTES]);
                 match self {
                     $(Self::$kind(fields) => {
@@ -120,6 +126,20 @@ macro_rules! frames {
             }
         }
     };
+}
+
+impl Frame {
+    /// Returns about how many bytes the frame has besides records that are not copied.
+    fn bytes_expected(&self) -> usize {
+        match self {
+            Self::Append(append) => {
+                let copied = |part: &SubBatch| part.records.bytes_copied() + SUB_BATCH_BYTES;
+                append.sub_batches.iter().map(copied).sum::<usize>() + SUB_BATCH_BYTES
+            }
+            Self::Appended(appended) => (appended.outcomes.len() + 1) * OUTCOME_BYTES,
+            _ => 0,
+        }
+    }
 }
 
 frames! {

@@ -65,8 +65,13 @@ impl Encoder {
     /// Returns an empty encoder.
     #[must_use]
     pub fn new() -> Self {
+        Self::with_capacity(0)
+    }
+
+    /// Returns an empty encoder with room for so many bytes that are not kept in slices, at least.
+    pub(crate) fn with_capacity(bytes: usize) -> Self {
         Self {
-            buffer: BytesMut::with_capacity(ENCODER_BYTES_FIRST),
+            buffer: BytesMut::with_capacity(bytes.max(ENCODER_BYTES_FIRST)),
             ..Self::default()
         }
     }

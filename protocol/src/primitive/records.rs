@@ -4,6 +4,8 @@ use std::fmt;
 
 use bytes::{Bytes, BytesMut};
 
+use crate::limits::INSERT_COPIED_BYTES_MAX;
+
 /// Record batches as consecutive slices, so that a broker can answer with what lies in several places, such as a
 /// stamped prefix and the rest of a batch, without copying. Decoding always yields a single slice of the frame.
 /// Equality is that of the joined bytes.
@@ -40,6 +42,12 @@ impl Records {
         std::iter::once(&self.first)
             .filter(|slice| !slice.is_empty())
             .chain(&self.others)
+    }
+
+    /// Returns how many of the bytes are copied when they are encoded.
+    pub(crate) fn bytes_copied(&self) -> usize {
+        let small = |length: &usize| *length <= INSERT_COPIED_BYTES_MAX;
+        self.slices().map(Bytes::len).filter(small).sum()
     }
 
     /// Returns the first slice, which is empty only if there is none, and the others.
