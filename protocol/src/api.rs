@@ -1,8 +1,9 @@
 //! Which APIs exist here and in which versions: the one table that decoding, ApiVersions and documentation share.
 //!
-//! Versions are ranges with both ends included, as on the wire. Nothing is listed that no test with a real client
-//! covers. Traps: Produce is *offered* from 0, because librdkafka before 2.11.1 stops compressing otherwise
-//! (KAFKA-18659), but decoded from 3; the header of an ApiVersions response has version 0 in every version.
+//! Versions are ranges with both ends included, as on the wire. What is *decoded* is not all *offered*: a codec is
+//! declared before anyone serves its API, and nothing is offered that no test with a real client covers. Traps: Produce
+//! is offered from 0, because librdkafka before 2.11.1 stops compressing otherwise (KAFKA-18659), but decoded from 3;
+//! the header of an ApiVersions response has version 0 in every version.
 //! Keys from 20000 on are ours: a client that does not know them ignores them.
 
 use crate::primitive::Format;
@@ -55,22 +56,24 @@ pub struct Api {
     pub key: ApiKey,
     /// Kafka's name, or ours.
     pub name: &'static str,
-    /// The first version to offer in ApiVersions; below `version_min` only for Produce.
-    pub version_offered_min: i16,
+    /// The first and the last version to offer in ApiVersions, `None` as long as nobody serves the API. Starts below
+    /// `version_min` only for Produce, and ends below `version_max` where the later versions are not served yet.
+    pub offered: Option<(i16, i16)>,
     /// The first version that is decoded.
     pub version_min: i16,
-    /// The last version that is offered and decoded.
+    /// The last version that is decoded.
     pub version_max: i16,
     /// The first version with compact lengths and tagged fields (KIP-482).
     pub version_flexible: i16,
 }
 
+/// Returns a row whose versions are all both decoded and offered.
 const fn api(key: ApiKey, name: &'static str, versions: [i16; 2], version_flexible: i16) -> Api {
     let [version_min, version_max] = versions;
     Api {
         key,
         name,
-        version_offered_min: version_min,
+        offered: Some((version_min, version_max)),
         version_min,
         version_max,
         version_flexible,
@@ -79,10 +82,7 @@ const fn api(key: ApiKey, name: &'static str, versions: [i16; 2], version_flexib
 
 /// The table, in the order of the keys.
 pub const APIS: [Api; 16] = [
-    Api {
-        version_offered_min: 0,
-        ..api(ApiKey::Produce, "Produce", [3, 11], 9)
-    },
+    api(ApiKey::Produce, "Produce", [3, 11], 9).offering(0, 11),
     api(ApiKey::Fetch, "Fetch", [4, 17], 12),
     api(ApiKey::ListOffsets, "ListOffsets", [1, 7], 6),
     api(ApiKey::Metadata, "Metadata", [0, 12], 9),
@@ -154,6 +154,25 @@ impl ApiKey {
 }
 
 impl Api {
+    const fn offering(self, first: i16, last: i16) -> Self {
+        let offered = Some((first, last));
+        Self { offered, ..self }
+    }
+
+    /// Returns whether a server takes requests of this version: it is both offered and decoded.
+    #[must_use]
+    pub const fn serves(self, version: i16) -> bool {
+        match self.offered {
+            Some((first, last)) => first <= version && version <= last && self.decodes(version),
+            None => false,
+        }
+    }
+
+    /// Returns the versions that a server takes, in ascending order.
+    pub fn served(self) -> impl Iterator<Item = i16> {
+        (self.version_min..=self.version_max).filter(move |&version| self.serves(version))
+    }
+
     /// Returns whether the version is decoded; one may be offered and yet refused (Produce 0 to 2).
     #[must_use]
     pub const fn decodes(self, version: i16) -> bool {
@@ -190,8 +209,9 @@ mod tests {
         for api in APIS {
             assert_eq!(ApiKey::from_code(api.key.code()), Some(api.key));
             assert_eq!(api.key.api(), api);
-            assert!(api.version_offered_min <= api.version_min);
             assert!(api.version_min <= api.version_max);
+            let (first, last) = api.offered.unwrap_or((api.version_min, api.version_max));
+            assert!(first <= api.version_min && last <= api.version_max);
         }
         assert!(ApiKey::RoutedProduce.is_private() && !ApiKey::DescribeCluster.is_private());
         assert_eq!(ApiKey::from_code(8), None);
@@ -201,8 +221,9 @@ mod tests {
     #[test]
     fn produce_is_offered_below_what_is_decoded() {
         let produce = ApiKey::Produce.api();
-        assert_eq!(produce.version_offered_min, 0);
-        assert!(!produce.decodes(2));
+        assert_eq!(produce.offered, Some((0, 11)));
+        assert!(!produce.decodes(2) && !produce.serves(2));
+        assert!(produce.served().eq(3..=11));
         assert!(produce.decodes(3) && produce.decodes(11));
         assert!(!produce.decodes(12));
     }

@@ -141,7 +141,7 @@ pub fn response_frame<R: Response>(
 pub fn unsupported_api_versions_frame(correlation_id: i32) -> Vec<Bytes> {
     let response = ApiVersionsResponse {
         error_code: ErrorCode::UnsupportedVersion,
-        api_keys: vec![ApiVersion::offered(ApiKey::ApiVersions.api())],
+        api_keys: Vec::from_iter(ApiVersion::offered(ApiKey::ApiVersions.api())),
         ..ApiVersionsResponse::default()
     };
     response_frame(&response, 0, correlation_id).expect("version 0 carries these fields")

@@ -251,9 +251,9 @@ fn named(header: &RecordBatchHeader) -> (i16, i64, i64, i16, i32) {
 
 fn request(frame: Bytes) -> Result<(), DecodeError> {
     let (header, body) = RequestHeader::decode(frame)?;
-    match header.supported() {
-        Ok(api) => request_body(api.key, body, header.api_version),
-        Err(_) => Ok(()),
+    match ApiKey::from_code(header.api_key) {
+        Some(api) => request_body(api, body, header.api_version),
+        None => Ok(()),
     }
 }
 

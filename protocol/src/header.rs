@@ -35,13 +35,13 @@ pub struct RequestHeader {
 /// A request cannot be served because this crate does not speak its API or version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnsupportedRequest {
-    /// The key is not in the table. Kafka closes the connection.
+    /// The key is not in the table, or its API is decoded and not offered. Kafka closes the connection.
     #[error("there is no API with key {api_key}")]
     UnknownApi {
         /// The key found.
         api_key: i16,
     },
-    /// The version is not decoded. ApiVersions is answered with a body of version 0
+    /// The version is not served. ApiVersions is answered with a body of version 0
     /// ([`crate::frame::unsupported_api_versions_frame`]); for all others the connection is closed.
     #[error("version {version} of {} is not spoken here", api.name())]
     UnsupportedVersion {
@@ -65,28 +65,30 @@ impl RequestHeader {
             correlation_id: decoder.read_i32()?,
             client_id: Wire::decode_value(&mut decoder, FIXED)?,
         };
-        if let Ok(api) = header.supported() {
+        let api = ApiKey::from_code(header.api_key).map(ApiKey::api);
+        if let Some(api) = api.filter(|api| api.decodes(header.api_version)) {
             skip_tags(&mut decoder, api.is_flexible(header.api_version))?;
         }
         Ok((header, decoder))
     }
 
-    /// Returns the row of the API if its body can be decoded in this version.
+    /// Returns the row of the API if this version of it is served: offered, and its body can be decoded.
     ///
     /// # Errors
-    /// When it cannot, with the reason.
+    /// When it is not, with the reason.
     pub fn supported(&self) -> Result<Api, UnsupportedRequest> {
         let unknown = UnsupportedRequest::UnknownApi {
             api_key: self.api_key,
         };
-        let key = ApiKey::from_code(self.api_key).ok_or(unknown)?;
-        if !key.api().decodes(self.api_version) {
+        let api = ApiKey::from_code(self.api_key).map(ApiKey::api);
+        let api = api.filter(|api| api.offered.is_some()).ok_or(unknown)?;
+        if !api.serves(self.api_version) {
             return Err(UnsupportedRequest::UnsupportedVersion {
-                api: key,
+                api: api.key,
                 version: self.api_version,
             });
         }
-        Ok(key.api())
+        Ok(api)
     }
 
     /// Writes a header whose client id need not be owned.

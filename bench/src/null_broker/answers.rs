@@ -254,16 +254,22 @@ fn offered() -> ApiVersionsResponse {
         min_version: version,
         max_version: version,
     };
-    let all = |key: ApiKey| ApiVersion::offered(key.api());
+    let chosen = [
+        one(ApiKey::Produce, PRODUCE_VERSION),
+        one(ApiKey::Fetch, FETCH_VERSION),
+    ];
+    let whole = [
+        ApiKey::ListOffsets,
+        ApiKey::Metadata,
+        ApiKey::ApiVersions,
+        ApiKey::InitProducerId,
+    ];
+    let whole = whole.map(|key| ApiVersion::offered(key.api()));
     ApiVersionsResponse {
-        api_keys: vec![
-            one(ApiKey::Produce, PRODUCE_VERSION),
-            one(ApiKey::Fetch, FETCH_VERSION),
-            all(ApiKey::ListOffsets),
-            all(ApiKey::Metadata),
-            all(ApiKey::ApiVersions),
-            all(ApiKey::InitProducerId),
-        ],
+        api_keys: chosen
+            .into_iter()
+            .chain(whole.into_iter().flatten())
+            .collect(),
         ..ApiVersionsResponse::default()
     }
 }

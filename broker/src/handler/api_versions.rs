@@ -1,4 +1,6 @@
 //! ApiVersions: which APIs are spoken here (KIP-511). The answer to an unknown version is the connection's.
+//!
+//! Offered is what the protocol's table says: fewer than it decodes, as long as there are no groups.
 
 use keylane_protocol::error_code::ErrorCode;
 use keylane_protocol::message::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
@@ -61,8 +63,11 @@ mod tests {
     #[test]
     fn groups_are_not_offered_and_only_the_question_for_their_coordinator_is() {
         let offered = ApiVersionsResponse::offering_all().api_keys;
-        for key in [8, 9, 11, 12, 13, 14, 15, 16] {
+        for key in [8, 9, 11, 12, 13, 14, 15, 16, 42, 47, 68, 69] {
             assert!(offered.iter().all(|api| api.api_key != key), "{key}");
         }
+        let coordinator = offered.iter().find(|api| api.api_key == 10);
+        let coordinator = coordinator.expect("FindCoordinator");
+        assert_eq!((coordinator.min_version, coordinator.max_version), (0, 2));
     }
 }

@@ -294,7 +294,7 @@ fn waiting(request: Request, now: Instant) -> Result<Waiting, (ErrorCode, String
         return Err((ErrorCode::RequestTimedOut, words.to_owned()));
     }
     let (key, version) = (request.api_key, request.api_version);
-    let known = ApiKey::from_code(key).filter(|api| api.api().decodes(version));
+    let known = ApiKey::from_code(key).filter(|api| api.api().serves(version));
     // Records come in append frames.
     let Some(api) = known.filter(|api| !matches!(api, ApiKey::Produce | ApiKey::RoutedProduce))
     else {

@@ -280,8 +280,7 @@ pub(crate) fn in_every_version<R: Request>(
     mut request: impl FnMut(i16) -> R,
     check: impl Fn(R::Response, i16),
 ) {
-    let api = R::API_KEY.api();
-    for version in api.version_min..=api.version_max {
+    for version in R::API_KEY.api().served() {
         let response = client.ask(&request(version), version);
         check(response, version);
     }

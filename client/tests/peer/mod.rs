@@ -248,7 +248,9 @@ async fn answer(
             let mut offered = ApiVersionsResponse::offering_all();
             if peer.lock().routed.is_offered {
                 let private = APIS.into_iter().filter(|api| api.key.is_private());
-                offered.api_keys.extend(private.map(ApiVersion::offered));
+                offered
+                    .api_keys
+                    .extend(private.filter_map(ApiVersion::offered));
             }
             response_frame(&offered, version, id).expect("encoded")
         }

@@ -1,6 +1,7 @@
 //! ApiVersions: what a router offers (KIP-511). The answer to an unknown version is the connection's.
 //!
-//! Not simply everything that the protocol's table has: a new row there is served by brokers first.
+//! Not simply everything that the protocol's table offers: a new row there is served by brokers first. The versions are
+//! the table's, and of FindCoordinator those before its keys came in batches, as long as there are no groups.
 
 use keylane_protocol::api::ApiKey;
 use keylane_protocol::error_code::ErrorCode;
@@ -46,9 +47,11 @@ pub fn answer(request: &ApiVersionsRequest, version: i16) -> ApiVersionsResponse
             ..ApiVersionsResponse::default()
         };
     }
-    let api_keys = OFFERED.map(|key| ApiVersion::offered(key.api())).into();
+    let offered = OFFERED
+        .iter()
+        .filter_map(|key| ApiVersion::offered(key.api()));
     ApiVersionsResponse {
-        api_keys,
+        api_keys: offered.collect(),
         ..ApiVersionsResponse::default()
     }
 }
@@ -82,6 +85,17 @@ mod tests {
         // librdkafka before 2.11.1 compresses only where Produce is offered from 0.
         assert_eq!(produce.min_version, 0);
         assert!(offered.is_sorted_by_key(|api| api.api_key));
+    }
+
+    #[test]
+    fn no_api_of_groups_is_offered_and_their_coordinator_is_asked_for_one_by_one() {
+        let offered = asked("kcat", 3).api_keys;
+        for key in [8, 9, 11, 12, 13, 14, 15, 16, 42, 47, 68, 69] {
+            assert!(offered.iter().all(|api| api.api_key != key), "{key}");
+        }
+        let coordinator = offered.iter().find(|api| api.api_key == 10);
+        let coordinator = coordinator.expect("FindCoordinator");
+        assert_eq!((coordinator.min_version, coordinator.max_version), (0, 2));
     }
 
     #[test]
