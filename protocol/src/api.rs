@@ -11,6 +11,9 @@ use crate::primitive::Format;
 /// The first key that Kafka does not have: what its protocol cannot say.
 const PRIVATE_KEY_MIN: i16 = 20_000;
 
+/// The first flexible version of an API that has none.
+const NEVER_FLEXIBLE: i16 = i16::MAX;
+
 /// An API of Kafka's protocol, or from [`ApiKey::RoutedProduce`] on one of ours, by its key on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(i16)]
@@ -23,8 +26,24 @@ pub enum ApiKey {
     ListOffsets = 2,
     /// Names brokers, topics, partitions and their leaders.
     Metadata = 3,
-    /// Asks which broker coordinates a group.
+    /// Stores where a group goes on reading.
+    OffsetCommit = 8,
+    /// Tells where groups go on reading.
+    OffsetFetch = 9,
+    /// Asks which broker coordinates a group or a transaction.
     FindCoordinator = 10,
+    /// Brings a member into a rebalance of a classic group.
+    JoinGroup = 11,
+    /// Keeps a member of a classic group alive.
+    Heartbeat = 12,
+    /// Takes members out of a classic group.
+    LeaveGroup = 13,
+    /// Distributes the assignment of a classic group.
+    SyncGroup = 14,
+    /// Shows state and members of classic groups.
+    DescribeGroups = 15,
+    /// Lists the groups that a broker coordinates.
+    ListGroups = 16,
     /// Says which APIs and versions the broker speaks.
     ApiVersions = 18,
     /// Creates topics.
@@ -39,10 +58,18 @@ pub enum ApiKey {
     DescribeConfigs = 32,
     /// Gives topics more partitions.
     CreatePartitions = 37,
+    /// Deletes groups without members.
+    DeleteGroups = 42,
     /// Changes some settings of topics.
     IncrementalAlterConfigs = 44,
+    /// Deletes offsets of topics that a group does not read.
+    OffsetDelete = 47,
     /// Names the brokers of the cluster.
     DescribeCluster = 60,
+    /// Keeps a member of a group of KIP-848 alive, and brings it its assignment.
+    ConsumerGroupHeartbeat = 68,
+    /// Shows state and members of groups of KIP-848.
+    ConsumerGroupDescribe = 69,
     /// Writes records of a topic whose partitions the router finds.
     RoutedProduce = 20_000,
     /// Gives a routed producer its id and epoch.
@@ -81,12 +108,20 @@ const fn api(key: ApiKey, name: &'static str, versions: [i16; 2], version_flexib
 }
 
 /// The table, in the order of the keys.
-pub const APIS: [Api; 16] = [
+pub const APIS: [Api; 28] = [
     api(ApiKey::Produce, "Produce", [3, 11], 9).offering(0, 11),
     api(ApiKey::Fetch, "Fetch", [4, 17], 12),
     api(ApiKey::ListOffsets, "ListOffsets", [1, 7], 6),
     api(ApiKey::Metadata, "Metadata", [0, 12], 9),
-    api(ApiKey::FindCoordinator, "FindCoordinator", [0, 2], 3),
+    api(ApiKey::OffsetCommit, "OffsetCommit", [2, 9], 8).not_offered(),
+    api(ApiKey::OffsetFetch, "OffsetFetch", [1, 9], 6).not_offered(),
+    api(ApiKey::FindCoordinator, "FindCoordinator", [0, 6], 3).offering(0, 2),
+    api(ApiKey::JoinGroup, "JoinGroup", [0, 9], 6).not_offered(),
+    api(ApiKey::Heartbeat, "Heartbeat", [0, 4], 4).not_offered(),
+    api(ApiKey::LeaveGroup, "LeaveGroup", [0, 5], 4).not_offered(),
+    api(ApiKey::SyncGroup, "SyncGroup", [0, 5], 4).not_offered(),
+    api(ApiKey::DescribeGroups, "DescribeGroups", [0, 6], 5).not_offered(),
+    api(ApiKey::ListGroups, "ListGroups", [0, 5], 3).not_offered(),
     api(ApiKey::ApiVersions, "ApiVersions", [0, 4], 3),
     api(ApiKey::CreateTopics, "CreateTopics", [2, 7], 5),
     api(ApiKey::DeleteTopics, "DeleteTopics", [1, 6], 4),
@@ -99,13 +134,29 @@ pub const APIS: [Api; 16] = [
     ),
     api(ApiKey::DescribeConfigs, "DescribeConfigs", [1, 4], 4),
     api(ApiKey::CreatePartitions, "CreatePartitions", [0, 3], 2),
+    api(ApiKey::DeleteGroups, "DeleteGroups", [0, 2], 2).not_offered(),
     api(
         ApiKey::IncrementalAlterConfigs,
         "IncrementalAlterConfigs",
         [0, 1],
         1,
     ),
+    api(ApiKey::OffsetDelete, "OffsetDelete", [0, 0], NEVER_FLEXIBLE).not_offered(),
     api(ApiKey::DescribeCluster, "DescribeCluster", [0, 2], 0),
+    api(
+        ApiKey::ConsumerGroupHeartbeat,
+        "ConsumerGroupHeartbeat",
+        [0, 1],
+        0,
+    )
+    .not_offered(),
+    api(
+        ApiKey::ConsumerGroupDescribe,
+        "ConsumerGroupDescribe",
+        [0, 1],
+        0,
+    )
+    .not_offered(),
     api(ApiKey::RoutedProduce, "RoutedProduce", [0, 0], 0),
     api(ApiKey::InitRoutedProducer, "InitRoutedProducer", [0, 0], 0),
 ];
@@ -156,6 +207,11 @@ impl ApiKey {
 impl Api {
     const fn offering(self, first: i16, last: i16) -> Self {
         let offered = Some((first, last));
+        Self { offered, ..self }
+    }
+
+    const fn not_offered(self) -> Self {
+        let offered = None;
         Self { offered, ..self }
     }
 
@@ -214,7 +270,7 @@ mod tests {
             assert!(first <= api.version_min && last <= api.version_max);
         }
         assert!(ApiKey::RoutedProduce.is_private() && !ApiKey::DescribeCluster.is_private());
-        assert_eq!(ApiKey::from_code(8), None);
+        assert_eq!(ApiKey::from_code(7), None);
         assert_eq!(ApiKey::from_code(-1), None);
     }
 
@@ -226,6 +282,16 @@ mod tests {
         assert!(produce.served().eq(3..=11));
         assert!(produce.decodes(3) && produce.decodes(11));
         assert!(!produce.decodes(12));
+    }
+
+    #[test]
+    fn what_is_decoded_before_it_is_offered_is_not_served() {
+        let coordinator = ApiKey::FindCoordinator.api();
+        assert!(coordinator.serves(2) && !coordinator.serves(3) && coordinator.decodes(3));
+        assert!(coordinator.served().eq(0..=2));
+        let join = ApiKey::JoinGroup.api();
+        assert!(join.decodes(9) && !join.serves(9));
+        assert_eq!(join.served().count(), 0);
     }
 
     #[test]

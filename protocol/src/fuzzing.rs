@@ -15,21 +15,33 @@ use crate::frame::{FrameSplitter, InvalidFrameLength, LENGTH_PREFIX_BYTES, frame
 use crate::header::RequestHeader;
 use crate::link::{Frame, Inbox, Lane};
 use crate::message::api_versions::ApiVersionsRequest;
+use crate::message::consumer_group_describe::ConsumerGroupDescribeRequest;
+use crate::message::consumer_group_heartbeat::ConsumerGroupHeartbeatRequest;
 use crate::message::create_partitions::CreatePartitionsRequest;
 use crate::message::create_topics::CreateTopicsRequest;
+use crate::message::delete_groups::DeleteGroupsRequest;
 use crate::message::delete_topics::DeleteTopicsRequest;
 use crate::message::describe_cluster::DescribeClusterRequest;
 use crate::message::describe_configs::DescribeConfigsRequest;
+use crate::message::describe_groups::DescribeGroupsRequest;
 use crate::message::fetch::FetchRequest;
 use crate::message::find_coordinator::FindCoordinatorRequest;
+use crate::message::heartbeat::HeartbeatRequest;
 use crate::message::incremental_alter_configs::IncrementalAlterConfigsRequest;
 use crate::message::init_producer_id::InitProducerIdRequest;
 use crate::message::init_routed_producer::InitRoutedProducerRequest;
+use crate::message::join_group::JoinGroupRequest;
+use crate::message::leave_group::LeaveGroupRequest;
+use crate::message::list_groups::ListGroupsRequest;
 use crate::message::list_offsets::ListOffsetsRequest;
 use crate::message::metadata::MetadataRequest;
+use crate::message::offset_commit::OffsetCommitRequest;
+use crate::message::offset_delete::OffsetDeleteRequest;
+use crate::message::offset_fetch::OffsetFetchRequest;
 use crate::message::offset_for_leader_epoch::OffsetForLeaderEpochRequest;
 use crate::message::produce::ProduceRequest;
 use crate::message::routed_produce::RoutedProduceRequest;
+use crate::message::sync_group::SyncGroupRequest;
 use crate::message::{Message, Request};
 use crate::primitive::{DecodeError, Decoder, Encoder};
 use crate::record_batch::fuzzing::{compression, record_batch, repair};
@@ -82,6 +94,24 @@ pub const TARGETS: &[Target] = &[
     target("record_batch", record_batch),
     target("routed_produce", exchange::<RoutedProduceRequest>),
     target("routed_split", routed_split),
+    target(
+        "consumer_group_describe",
+        exchange::<ConsumerGroupDescribeRequest>,
+    ),
+    target(
+        "consumer_group_heartbeat",
+        exchange::<ConsumerGroupHeartbeatRequest>,
+    ),
+    target("delete_groups", exchange::<DeleteGroupsRequest>),
+    target("describe_groups", exchange::<DescribeGroupsRequest>),
+    target("heartbeat", exchange::<HeartbeatRequest>),
+    target("join_group", exchange::<JoinGroupRequest>),
+    target("leave_group", exchange::<LeaveGroupRequest>),
+    target("list_groups", exchange::<ListGroupsRequest>),
+    target("offset_commit", exchange::<OffsetCommitRequest>),
+    target("offset_delete", exchange::<OffsetDeleteRequest>),
+    target("offset_fetch", exchange::<OffsetFetchRequest>),
+    target("sync_group", exchange::<SyncGroupRequest>),
 ];
 
 const fn target(name: &'static str, run: fn(&[u8])) -> Target {
@@ -277,6 +307,18 @@ pub fn request_body(api: ApiKey, body: Decoder, version: i16) -> Result<(), Deco
         ApiKey::CreatePartitions => message::<CreatePartitionsRequest>(body, version),
         ApiKey::IncrementalAlterConfigs => message::<IncrementalAlterConfigsRequest>(body, version),
         ApiKey::DescribeCluster => message::<DescribeClusterRequest>(body, version),
+        ApiKey::ConsumerGroupDescribe => message::<ConsumerGroupDescribeRequest>(body, version),
+        ApiKey::ConsumerGroupHeartbeat => message::<ConsumerGroupHeartbeatRequest>(body, version),
+        ApiKey::DeleteGroups => message::<DeleteGroupsRequest>(body, version),
+        ApiKey::DescribeGroups => message::<DescribeGroupsRequest>(body, version),
+        ApiKey::Heartbeat => message::<HeartbeatRequest>(body, version),
+        ApiKey::JoinGroup => message::<JoinGroupRequest>(body, version),
+        ApiKey::LeaveGroup => message::<LeaveGroupRequest>(body, version),
+        ApiKey::ListGroups => message::<ListGroupsRequest>(body, version),
+        ApiKey::OffsetCommit => message::<OffsetCommitRequest>(body, version),
+        ApiKey::OffsetDelete => message::<OffsetDeleteRequest>(body, version),
+        ApiKey::OffsetFetch => message::<OffsetFetchRequest>(body, version),
+        ApiKey::SyncGroup => message::<SyncGroupRequest>(body, version),
         ApiKey::RoutedProduce => message::<RoutedProduceRequest>(body, version),
         ApiKey::InitRoutedProducer => message::<InitRoutedProducerRequest>(body, version),
     }

@@ -183,8 +183,8 @@ mod tests {
 
     #[test]
     fn unknown_apis_and_versions_have_a_header_and_an_untouched_body() {
-        let (found, body) = header(8, 4, &[0xff, 0xff, 0, 1, 2]);
-        let unknown = UnsupportedRequest::UnknownApi { api_key: 8 };
+        let (found, body) = header(7, 4, &[0xff, 0xff, 0, 1, 2]);
+        let unknown = UnsupportedRequest::UnknownApi { api_key: 7 };
         assert_eq!((found.supported(), body.remaining()), (Err(unknown), 3));
         let (found, body) = header(18, 77, &[0xff, 0xff, 0, 1, 2]);
         let newer = UnsupportedRequest::UnsupportedVersion {
@@ -196,6 +196,22 @@ mod tests {
             newer.to_string(),
             "version 77 of ApiVersions is not spoken here"
         );
+    }
+
+    #[test]
+    fn what_is_decoded_and_not_offered_has_a_header_and_is_refused() {
+        let join_group = ApiKey::JoinGroup.code();
+        let (found, body) = header(join_group, 6, &[0xff, 0xff, 0, 1, 2]);
+        let unknown = UnsupportedRequest::UnknownApi {
+            api_key: join_group,
+        };
+        assert_eq!((found.supported(), body.remaining()), (Err(unknown), 2));
+        let (found, body) = header(10, 4, &[0xff, 0xff, 0, 1, 2]);
+        let later = UnsupportedRequest::UnsupportedVersion {
+            api: ApiKey::FindCoordinator,
+            version: 4,
+        };
+        assert_eq!((found.supported(), body.remaining()), (Err(later), 2));
     }
 
     #[test]

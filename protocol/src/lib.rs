@@ -19,6 +19,7 @@ pub mod error_code;
 pub mod frame;
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod group;
 pub mod header;
 pub mod identifiers;
 pub mod limits;

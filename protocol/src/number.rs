@@ -1,4 +1,4 @@
-//! Declares a number that is a type of its own, so that it cannot be taken for another; for `offset` and `identifiers`.
+//! Declares a number that is a type of its own, so that it cannot be taken for another; for `offset`, `group` and `identifiers`.
 
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident($inner:ty)) => {

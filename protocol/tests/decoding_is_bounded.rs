@@ -14,21 +14,33 @@ use keylane_protocol::fuzzing::RESPONSE;
 use keylane_protocol::limits::{DECODE_ALLOCATION_BYTES_EXTRA, DECODE_ALLOCATION_FACTOR};
 use keylane_protocol::link::Frame;
 use keylane_protocol::message::api_versions::ApiVersionsRequest;
+use keylane_protocol::message::consumer_group_describe::ConsumerGroupDescribeRequest;
+use keylane_protocol::message::consumer_group_heartbeat::ConsumerGroupHeartbeatRequest;
 use keylane_protocol::message::create_partitions::CreatePartitionsRequest;
 use keylane_protocol::message::create_topics::CreateTopicsRequest;
+use keylane_protocol::message::delete_groups::DeleteGroupsRequest;
 use keylane_protocol::message::delete_topics::DeleteTopicsRequest;
 use keylane_protocol::message::describe_cluster::DescribeClusterRequest;
 use keylane_protocol::message::describe_configs::DescribeConfigsRequest;
+use keylane_protocol::message::describe_groups::DescribeGroupsRequest;
 use keylane_protocol::message::fetch::FetchRequest;
 use keylane_protocol::message::find_coordinator::FindCoordinatorRequest;
+use keylane_protocol::message::heartbeat::HeartbeatRequest;
 use keylane_protocol::message::incremental_alter_configs::IncrementalAlterConfigsRequest;
 use keylane_protocol::message::init_producer_id::InitProducerIdRequest;
 use keylane_protocol::message::init_routed_producer::InitRoutedProducerRequest;
+use keylane_protocol::message::join_group::JoinGroupRequest;
+use keylane_protocol::message::leave_group::LeaveGroupRequest;
+use keylane_protocol::message::list_groups::ListGroupsRequest;
 use keylane_protocol::message::list_offsets::ListOffsetsRequest;
 use keylane_protocol::message::metadata::MetadataRequest;
+use keylane_protocol::message::offset_commit::OffsetCommitRequest;
+use keylane_protocol::message::offset_delete::OffsetDeleteRequest;
+use keylane_protocol::message::offset_fetch::OffsetFetchRequest;
 use keylane_protocol::message::offset_for_leader_epoch::OffsetForLeaderEpochRequest;
 use keylane_protocol::message::produce::ProduceRequest;
 use keylane_protocol::message::routed_produce::RoutedProduceRequest;
+use keylane_protocol::message::sync_group::SyncGroupRequest;
 use keylane_protocol::message::{Message, Request};
 use keylane_protocol::offset::{ProducerEpoch, Sequence};
 use keylane_protocol::primitive::Decoder;
@@ -71,24 +83,36 @@ fn pair<R: Request>() -> (ApiKey, [Decode; 2]) {
     (R::API_KEY, [decode::<R>, decode::<R::Response>])
 }
 
-fn messages() -> [(ApiKey, [Decode; 2]); 16] {
+fn messages() -> [(ApiKey, [Decode; 2]); 28] {
     [
         pair::<ApiVersionsRequest>(),
+        pair::<ConsumerGroupDescribeRequest>(),
+        pair::<ConsumerGroupHeartbeatRequest>(),
         pair::<CreatePartitionsRequest>(),
         pair::<CreateTopicsRequest>(),
+        pair::<DeleteGroupsRequest>(),
         pair::<DeleteTopicsRequest>(),
         pair::<DescribeClusterRequest>(),
         pair::<DescribeConfigsRequest>(),
+        pair::<DescribeGroupsRequest>(),
         pair::<FetchRequest>(),
         pair::<FindCoordinatorRequest>(),
+        pair::<HeartbeatRequest>(),
         pair::<IncrementalAlterConfigsRequest>(),
         pair::<InitProducerIdRequest>(),
         pair::<InitRoutedProducerRequest>(),
+        pair::<JoinGroupRequest>(),
+        pair::<LeaveGroupRequest>(),
+        pair::<ListGroupsRequest>(),
         pair::<ListOffsetsRequest>(),
         pair::<MetadataRequest>(),
+        pair::<OffsetCommitRequest>(),
+        pair::<OffsetDeleteRequest>(),
+        pair::<OffsetFetchRequest>(),
         pair::<OffsetForLeaderEpochRequest>(),
         pair::<ProduceRequest>(),
         pair::<RoutedProduceRequest>(),
+        pair::<SyncGroupRequest>(),
     ]
 }
 

@@ -13,19 +13,31 @@ use keylane_protocol::frame::{
 use keylane_protocol::header::RequestHeader;
 use keylane_protocol::message::Request;
 use keylane_protocol::message::api_versions::ApiVersionsRequest;
+use keylane_protocol::message::consumer_group_describe::ConsumerGroupDescribeRequest;
+use keylane_protocol::message::consumer_group_heartbeat::ConsumerGroupHeartbeatRequest;
 use keylane_protocol::message::create_partitions::CreatePartitionsRequest;
 use keylane_protocol::message::create_topics::CreateTopicsRequest;
+use keylane_protocol::message::delete_groups::DeleteGroupsRequest;
 use keylane_protocol::message::delete_topics::DeleteTopicsRequest;
 use keylane_protocol::message::describe_cluster::DescribeClusterRequest;
 use keylane_protocol::message::describe_configs::DescribeConfigsRequest;
+use keylane_protocol::message::describe_groups::DescribeGroupsRequest;
 use keylane_protocol::message::fetch::{FetchRequest, FetchResponse};
 use keylane_protocol::message::find_coordinator::FindCoordinatorRequest;
+use keylane_protocol::message::heartbeat::HeartbeatRequest;
 use keylane_protocol::message::incremental_alter_configs::IncrementalAlterConfigsRequest;
 use keylane_protocol::message::init_producer_id::InitProducerIdRequest;
+use keylane_protocol::message::join_group::JoinGroupRequest;
+use keylane_protocol::message::leave_group::LeaveGroupRequest;
+use keylane_protocol::message::list_groups::ListGroupsRequest;
 use keylane_protocol::message::list_offsets::ListOffsetsRequest;
 use keylane_protocol::message::metadata::MetadataRequest;
+use keylane_protocol::message::offset_commit::OffsetCommitRequest;
+use keylane_protocol::message::offset_delete::OffsetDeleteRequest;
+use keylane_protocol::message::offset_fetch::OffsetFetchRequest;
 use keylane_protocol::message::offset_for_leader_epoch::OffsetForLeaderEpochRequest;
 use keylane_protocol::message::produce::ProduceRequest;
+use keylane_protocol::message::sync_group::SyncGroupRequest;
 use keylane_protocol::record_batch::{RecordBatch, RecordBatches};
 
 const DECOMPRESSED_BYTES_MAX: usize = 1024 * 1024;
@@ -189,6 +201,18 @@ fn check(recorded: &Recorded) {
         ApiKey::OffsetForLeaderEpoch => encoded_again::<OffsetForLeaderEpochRequest>(recorded),
         ApiKey::Metadata => encoded_again::<MetadataRequest>(recorded),
         ApiKey::Produce => encoded_again::<ProduceRequest>(recorded),
+        ApiKey::ConsumerGroupDescribe => encoded_again::<ConsumerGroupDescribeRequest>(recorded),
+        ApiKey::ConsumerGroupHeartbeat => encoded_again::<ConsumerGroupHeartbeatRequest>(recorded),
+        ApiKey::DeleteGroups => encoded_again::<DeleteGroupsRequest>(recorded),
+        ApiKey::DescribeGroups => encoded_again::<DescribeGroupsRequest>(recorded),
+        ApiKey::Heartbeat => encoded_again::<HeartbeatRequest>(recorded),
+        ApiKey::JoinGroup => encoded_again::<JoinGroupRequest>(recorded),
+        ApiKey::LeaveGroup => encoded_again::<LeaveGroupRequest>(recorded),
+        ApiKey::ListGroups => encoded_again::<ListGroupsRequest>(recorded),
+        ApiKey::OffsetCommit => encoded_again::<OffsetCommitRequest>(recorded),
+        ApiKey::OffsetDelete => encoded_again::<OffsetDeleteRequest>(recorded),
+        ApiKey::OffsetFetch => encoded_again::<OffsetFetchRequest>(recorded),
+        ApiKey::SyncGroup => encoded_again::<SyncGroupRequest>(recorded),
         ApiKey::RoutedProduce | ApiKey::InitRoutedProducer => panic!("Kafka has no such API"),
     };
     if !recorded.is_inexact && encoded != recorded.bytes {

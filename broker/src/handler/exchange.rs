@@ -46,6 +46,14 @@ pub(crate) enum RefusedRequest {
     TooManyItems { count: usize },
 }
 
+impl RefusedRequest {
+    /// Refuses a request of an API that is not served.
+    fn unknown(api: ApiKey) -> Self {
+        let api_key = api.code();
+        Self::Unsupported(UnsupportedRequest::UnknownApi { api_key })
+    }
+}
+
 /// Refuses a request that names too much: its answer would be much larger than itself.
 pub(crate) fn check_items(count: usize) -> Result<(), RefusedRequest> {
     if count > REQUEST_ITEMS_MAX {
@@ -146,6 +154,8 @@ impl Exchange<'_> {
             ApiKey::Produce | ApiKey::Fetch | ApiKey::RoutedProduce => {
                 unreachable!("served by the caller")
             }
+            // Decoded and not offered, so it is refused where the header is read.
+            other => Err(RefusedRequest::unknown(other).into()),
         }
     }
 

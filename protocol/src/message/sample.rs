@@ -7,6 +7,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 
 use crate::error_code::ErrorCode;
+use crate::group::{Generation, GroupEpoch, MemberEpoch};
 use crate::identifiers::{
     BrokerId, ClusterId, FolderId, PartitionIndex, ProducerId, StartId, TopicId,
 };
@@ -98,6 +99,9 @@ sample! {
     PartitionEpoch: |choices| Self(choices.number() as i32);
     BrokerEpoch: |choices| Self(choices.number());
     Sequence: |choices| Self(choices.number() as i32);
+    Generation: |choices| Self(choices.number() as i32);
+    GroupEpoch: |choices| Self(choices.number() as i32);
+    MemberEpoch: |choices| Self(choices.number() as i32);
     ProducerEpoch: |choices| Self(choices.number() as i16);
     ProducerId: |choices| Self(choices.number());
     Offset: |choices| Self(choices.number());

@@ -17,10 +17,12 @@ use super::sample::{Choices, Sample};
 use super::*;
 use crate::api::APIS;
 use crate::message::{
-    api_versions::*, create_partitions::*, create_topics::*, delete_topics::*, describe_cluster::*,
-    describe_configs::*, fetch::*, find_coordinator::*, incremental_alter_configs::*,
-    init_producer_id::*, init_routed_producer::*, list_offsets::*, metadata::*,
-    offset_for_leader_epoch::*, produce::*, routed_produce::*,
+    api_versions::*, consumer_group_describe::*, consumer_group_heartbeat::*, create_partitions::*,
+    create_topics::*, delete_groups::*, delete_topics::*, describe_cluster::*, describe_configs::*,
+    describe_groups::*, fetch::*, find_coordinator::*, heartbeat::*, incremental_alter_configs::*,
+    init_producer_id::*, init_routed_producer::*, join_group::*, leave_group::*, list_groups::*,
+    list_offsets::*, metadata::*, offset_commit::*, offset_delete::*, offset_fetch::*,
+    offset_for_leader_epoch::*, produce::*, routed_produce::*, sync_group::*,
 };
 
 /// Values tried per type and version.
@@ -168,19 +170,31 @@ macro_rules! agreement {
 
 agreement! {
     api_versions: ApiVersionsRequest, ApiVersionsResponse;
+    consumer_group_describe: ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse;
+    consumer_group_heartbeat: ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse;
     create_partitions: CreatePartitionsRequest, CreatePartitionsResponse;
     create_topics: CreateTopicsRequest, CreateTopicsResponse;
+    delete_groups: DeleteGroupsRequest, DeleteGroupsResponse;
     delete_topics: DeleteTopicsRequest, DeleteTopicsResponse;
     describe_cluster: DescribeClusterRequest, DescribeClusterResponse;
     describe_configs: DescribeConfigsRequest, DescribeConfigsResponse;
+    describe_groups: DescribeGroupsRequest, DescribeGroupsResponse;
     fetch: FetchRequest, FetchResponse;
     find_coordinator: FindCoordinatorRequest, FindCoordinatorResponse;
+    heartbeat: HeartbeatRequest, HeartbeatResponse;
     incremental_alter_configs: IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse;
     init_producer_id: InitProducerIdRequest, InitProducerIdResponse;
+    join_group: JoinGroupRequest, JoinGroupResponse;
+    leave_group: LeaveGroupRequest, LeaveGroupResponse;
+    list_groups: ListGroupsRequest, ListGroupsResponse;
     list_offsets: ListOffsetsRequest, ListOffsetsResponse;
     metadata: MetadataRequest, MetadataResponse;
+    offset_commit: OffsetCommitRequest, OffsetCommitResponse;
+    offset_delete: OffsetDeleteRequest, OffsetDeleteResponse;
+    offset_fetch: OffsetFetchRequest, OffsetFetchResponse;
     offset_for_leader_epoch: OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse;
     produce: ProduceRequest, ProduceResponse;
+    sync_group: SyncGroupRequest, SyncGroupResponse;
 }
 
 /// What Kafka does not have is decoded as it was encoded.

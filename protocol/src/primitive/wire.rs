@@ -8,6 +8,7 @@
 //! null       length or count -1          0
 //! structure  fields                      fields, tagged fields
 //! ```
+//! A structure that may be null has a byte before it, 1 or for null -1 (KIP-893).
 
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -16,6 +17,7 @@ use super::decoder::{DecodeError, Decoder};
 use super::encoder::{EncodeError, Encoder};
 use super::records::Records;
 use crate::error_code::ErrorCode;
+use crate::group::{Generation, GroupEpoch, MemberEpoch};
 use crate::identifiers::{
     BrokerId, ClusterId, FolderId, PartitionIndex, ProducerId, StartId, TopicId,
 };
@@ -85,6 +87,9 @@ fixed_size! {
     PartitionEpoch: i32, |value| value.0, |number| Self(number);
     BrokerEpoch: i64, |value| value.0, |number| Self(number);
     Sequence: i32, |value| value.0, |number| Self(number);
+    Generation: i32, |value| value.0, |number| Self(number);
+    GroupEpoch: i32, |value| value.0, |number| Self(number);
+    MemberEpoch: i32, |value| value.0, |number| Self(number);
     ProducerEpoch: i16, |value| value.0, |number| Self(number);
     ProducerId: i64, |value| value.0, |number| Self(number);
     Offset: i64, |value| value.0, |number| Self(number);
@@ -134,6 +139,21 @@ impl Wire for Option<ByteString> {
 
 fn length_size(format: Format) -> usize {
     if format.flexible { 1 } else { 4 }
+}
+
+impl Wire for Bytes {
+    fn size_min(format: Format) -> usize {
+        length_size(format)
+    }
+
+    fn encode_value(&self, encoder: &mut Encoder, format: Format) -> Result<(), EncodeError> {
+        encoder.put_nullable_bytes(Some(self), format)
+    }
+
+    fn decode_value(decoder: &mut Decoder, format: Format) -> Result<Self, DecodeError> {
+        let bytes = decoder.read_nullable_bytes(format)?;
+        not_null(bytes, decoder)
+    }
 }
 
 impl Wire for Option<Bytes> {
@@ -218,5 +238,31 @@ impl<T: Wire> Wire for Option<Vec<T>> {
 
     fn decode_value(decoder: &mut Decoder, format: Format) -> Result<Self, DecodeError> {
         decoder.read_nullable_list(format)
+    }
+}
+
+/// Appends a structure that may be null.
+pub(crate) fn encode_nullable<T: Wire>(
+    structure: Option<&T>,
+    encoder: &mut Encoder,
+    format: Format,
+) -> Result<(), EncodeError> {
+    match structure {
+        Some(structure) => {
+            1i8.encode_value(encoder, format)?;
+            structure.encode_value(encoder, format)
+        }
+        None => (-1i8).encode_value(encoder, format),
+    }
+}
+
+/// Reads a structure that may be null; as in Kafka any negative byte stands for null, and any other for what follows.
+pub(crate) fn decode_nullable<T: Wire>(
+    decoder: &mut Decoder,
+    format: Format,
+) -> Result<Option<T>, DecodeError> {
+    match i8::decode_value(decoder, format)? {
+        ..0 => Ok(None),
+        _ => T::decode_value(decoder, format).map(Some),
     }
 }

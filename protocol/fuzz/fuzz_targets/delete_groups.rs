@@ -1,0 +1,7 @@
+//! DeleteGroups requests and responses of any version.
+#![no_main]
+
+use keylane_protocol::fuzzing::exchange;
+use keylane_protocol::message::delete_groups::DeleteGroupsRequest;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| exchange::<DeleteGroupsRequest>(input));

@@ -1,0 +1,7 @@
+//! DescribeGroups requests and responses of any version.
+#![no_main]
+
+use keylane_protocol::fuzzing::exchange;
+use keylane_protocol::message::describe_groups::DescribeGroupsRequest;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| exchange::<DescribeGroupsRequest>(input));

@@ -1,0 +1,7 @@
+//! LeaveGroup requests and responses of any version.
+#![no_main]
+
+use keylane_protocol::fuzzing::exchange;
+use keylane_protocol::message::leave_group::LeaveGroupRequest;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| exchange::<LeaveGroupRequest>(input));

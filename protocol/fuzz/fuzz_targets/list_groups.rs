@@ -1,0 +1,7 @@
+//! ListGroups requests and responses of any version.
+#![no_main]
+
+use keylane_protocol::fuzzing::exchange;
+use keylane_protocol::message::list_groups::ListGroupsRequest;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| exchange::<ListGroupsRequest>(input));

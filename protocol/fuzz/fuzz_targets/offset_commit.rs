@@ -1,0 +1,7 @@
+//! OffsetCommit requests and responses of any version.
+#![no_main]
+
+use keylane_protocol::fuzzing::exchange;
+use keylane_protocol::message::offset_commit::OffsetCommitRequest;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| exchange::<OffsetCommitRequest>(input));

@@ -1,0 +1,7 @@
+//! OffsetDelete requests and responses of any version.
+#![no_main]
+
+use keylane_protocol::fuzzing::exchange;
+use keylane_protocol::message::offset_delete::OffsetDeleteRequest;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| exchange::<OffsetDeleteRequest>(input));

@@ -1,0 +1,7 @@
+//! SyncGroup requests and responses of any version.
+#![no_main]
+
+use keylane_protocol::fuzzing::exchange;
+use keylane_protocol::message::sync_group::SyncGroupRequest;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| exchange::<SyncGroupRequest>(input));
