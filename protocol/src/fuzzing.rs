@@ -11,6 +11,7 @@ use bytes::Bytes;
 use crate::api::ApiKey;
 use crate::cluster::call::decode_any;
 use crate::cluster::{ClusterImage, MetadataRecord, decode_records, encode_records};
+use crate::consumer_protocol::{ConsumerProtocolAssignment, ConsumerProtocolSubscription};
 use crate::frame::{FrameSplitter, InvalidFrameLength, LENGTH_PREFIX_BYTES, frame_length};
 use crate::header::RequestHeader;
 use crate::link::{Frame, Inbox, Lane};
@@ -112,6 +113,7 @@ pub const TARGETS: &[Target] = &[
     target("offset_delete", exchange::<OffsetDeleteRequest>),
     target("offset_fetch", exchange::<OffsetFetchRequest>),
     target("sync_group", exchange::<SyncGroupRequest>),
+    target("consumer_protocol", consumer_protocol),
 ];
 
 const fn target(name: &'static str, run: fn(&[u8])) -> Target {
@@ -134,6 +136,31 @@ where
         0 => message::<R>(decoder, version),
         _ => message::<R::Response>(decoder, version),
     };
+}
+
+/// Decodes a subscription, or if the first byte is odd an assignment, of the protocol that consumers speak among
+/// themselves.
+pub fn consumer_protocol(input: &[u8]) {
+    let Some((&choice, bytes)) = input.split_first() else {
+        return;
+    };
+    let bytes = Bytes::copy_from_slice(bytes);
+    match choice % 2 {
+        0 => {
+            if let Ok((version, subscription)) = ConsumerProtocolSubscription::decode(&bytes) {
+                let encoded = subscription.encode(version).expect("what was decoded");
+                let again = ConsumerProtocolSubscription::decode(&encoded);
+                assert_eq!(again, Ok((version, subscription)));
+            }
+        }
+        _ => {
+            if let Ok((version, assignment)) = ConsumerProtocolAssignment::decode(&bytes) {
+                let encoded = assignment.encode(version).expect("what was decoded");
+                let again = ConsumerProtocolAssignment::decode(&encoded);
+                assert_eq!(again, Ok((version, assignment)));
+            }
+        }
+    }
 }
 
 /// Decodes bodies of calls, and records of the metadata log; applies those that can follow, and makes the image again from its snapshot.

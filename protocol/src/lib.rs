@@ -15,6 +15,7 @@ pub mod api;
 pub mod cluster;
 pub mod compression;
 pub mod config;
+pub mod consumer_protocol;
 pub mod error_code;
 pub mod frame;
 #[doc(hidden)]

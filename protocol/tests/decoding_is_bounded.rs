@@ -10,6 +10,9 @@ use std::path::Path;
 use bytes::Bytes;
 use keylane_protocol::api::{APIS, Api, ApiKey};
 use keylane_protocol::compression::Compression;
+use keylane_protocol::consumer_protocol::{
+    ConsumerProtocolAssignment, ConsumerProtocolSubscription,
+};
 use keylane_protocol::fuzzing::RESPONSE;
 use keylane_protocol::limits::{DECODE_ALLOCATION_BYTES_EXTRA, DECODE_ALLOCATION_FACTOR};
 use keylane_protocol::link::Frame;
@@ -134,6 +137,16 @@ impl Tally {
     /// Decodes a frame of the internal link and holds what was allocated against the bound.
     fn check_link_frame(&mut self, frame: Bytes) {
         self.measure(frame.len(), || Frame::decode(frame).is_ok());
+    }
+
+    /// Decodes a subscription and an assignment, and holds what was allocated for each against the bound.
+    fn check_consumer_protocol(&mut self, bytes: &Bytes) {
+        self.measure(bytes.len(), || {
+            ConsumerProtocolSubscription::decode(bytes).is_ok()
+        });
+        self.measure(bytes.len(), || {
+            ConsumerProtocolAssignment::decode(bytes).is_ok()
+        });
     }
 
     fn measure(&mut self, length: usize, decode: impl FnOnce() -> bool) {
@@ -274,6 +287,38 @@ fn lists_of_the_smallest_elements_stay_within_the_bound() {
         "only {} of the bound was put to the test",
         tally.share_most
     );
+}
+
+/// Damaged structures, and lists of as many elements as their bytes could hold.
+#[test]
+fn what_consumers_tell_one_another_stays_within_the_bound() {
+    const LENGTH: u32 = 256 << 10;
+    let mut tally = Tally::default();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/consumer_protocol");
+    for kind in ["subscription_v3", "assignment_v3"] {
+        let input = std::fs::read(folder.join(kind)).expect("in the corpus");
+        let bytes = Bytes::from(input).slice(1..);
+        for at in 0..bytes.len() {
+            tally.check_consumer_protocol(&bytes.slice(..at));
+            for claim in CLAIMS {
+                let mut damaged = bytes.to_vec();
+                let end = bytes.len().min(at + claim.len());
+                damaged.splice(at..end, claim.iter().copied());
+                tally.check_consumer_protocol(&damaged.into());
+            }
+        }
+    }
+    // Topics, then what follows no topics and no user data: partitions that are owned or assigned.
+    for prefix in [&[0, 3][..], &[0, 3, 0, 0, 0, 0, 255, 255, 255, 255]] {
+        for size_min in 1..16 {
+            let count = LENGTH / size_min - 64;
+            let mut input = [prefix, &count.to_be_bytes()].concat();
+            input.resize(LENGTH as usize, 0);
+            tally.check_consumer_protocol(&input.into());
+        }
+    }
+    assert!(tally.inputs > 5000 && tally.decoded > 100);
+    assert!(tally.share_most > 0.5, "{}", tally.share_most);
 }
 
 /// Returns a frame of each kind, as written into the corpus of the fuzz target.
