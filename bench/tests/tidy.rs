@@ -60,6 +60,11 @@ const LAYERS: &[Layer] = &[
         reason: "partitions and topics are decided without I/O, clock or randomness",
     },
     Layer {
+        modules: &["broker/src/groups/classic"],
+        forbidden: &["rand", "crate::handler", "crate::server", "crate::shard"],
+        reason: "a group decides without I/O, clock or randomness",
+    },
+    Layer {
         modules: &["broker/src/log"],
         forbidden: &[
             "rand",

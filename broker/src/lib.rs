@@ -12,6 +12,7 @@ pub mod controller;
 pub mod disk;
 mod entropy;
 pub mod folder;
+pub mod groups;
 mod handler;
 mod hosting;
 pub mod limits;

@@ -118,6 +118,30 @@ pub(crate) const LINK_IMAGE_WAIT: Duration = Duration::from_secs(1);
 /// Who dials the internal listener must have introduced itself within this time.
 pub(crate) const LINK_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The most members of a consumer group, with those who were given an id and have not joined yet; at the bound JoinGroup
+/// is refused with GROUP_MAX_SIZE_REACHED.
+pub(crate) const GROUP_MEMBERS_MAX: usize = 10_000;
+
+/// The most bytes that all members of a consumer group tell of themselves; at the bound JoinGroup is refused with
+/// GROUP_MAX_SIZE_REACHED.
+pub(crate) const GROUP_METADATA_BYTES_MAX: usize = 8 << 20;
+
+/// The most bytes of the assignments of a consumer group; a leader that sends more is refused.
+pub(crate) const GROUP_ASSIGNMENT_BYTES_MAX: usize = 8 << 20;
+
+/// The longest name that a member gives itself, its kind of work or a protocol; JoinGroup with a longer one is refused
+/// with INVALID_REQUEST.
+pub(crate) const GROUP_NAME_BYTES_MAX: usize = 1_000;
+
+/// The most protocols that a member of a consumer group names; JoinGroup with more is refused with INVALID_REQUEST.
+pub(crate) const GROUP_MEMBER_PROTOCOLS_MAX: usize = 64;
+
+/// A member's id begins with so many bytes of the client's name.
+pub(crate) const GROUP_MEMBER_ID_PREFIX_BYTES_MAX: usize = 255;
+
+/// What a client says about why it joins or leaves is cut to so many bytes, as Kafka's clients do.
+pub(crate) const GROUP_REASON_BYTES_MAX: usize = 255;
+
 /// Bounds that a deployment may want to change, besides those of client connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
