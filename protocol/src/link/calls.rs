@@ -3,10 +3,11 @@
 //! When a lane closes, a deadline passes or the link is lost, the [`super::Outbox`] says what was never sent; everything
 //! else that is pending is [`Fate::Unknown`]: the broker may have done it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::hash::BuildHasherDefault;
 use std::time::Instant;
 
-use ahash::AHashMap;
+use ahash::AHasher;
 
 use super::lane::Flow;
 use super::{Correlation, Lane};
@@ -32,7 +33,8 @@ struct Pending<T> {
 #[derive(Debug)]
 pub struct Calls<T> {
     last: Correlation,
-    pending: AHashMap<Correlation, Pending<T>>,
+    /// This side gives the numbers out, so that nobody can choose those that collide.
+    pending: HashMap<Correlation, Pending<T>, BuildHasherDefault<AHasher>>,
     /// Of each lane that has asked something and is not closed.
     lanes: BTreeMap<Lane, RisingSet<Correlation>>,
     deadlines: RisingSet<(Instant, Correlation)>,
@@ -42,7 +44,7 @@ impl<T> Default for Calls<T> {
     fn default() -> Self {
         Self {
             last: Correlation(0),
-            pending: AHashMap::new(),
+            pending: HashMap::default(),
             lanes: BTreeMap::new(),
             deadlines: RisingSet::default(),
         }
