@@ -13,6 +13,7 @@ use crate::cluster::call::decode_any;
 use crate::cluster::{ClusterImage, MetadataRecord, decode_records, encode_records};
 use crate::consumer_protocol::{ConsumerProtocolAssignment, ConsumerProtocolSubscription};
 use crate::frame::{FrameSplitter, InvalidFrameLength, LENGTH_PREFIX_BYTES, frame_length};
+use crate::group_record::GroupRecord;
 use crate::header::RequestHeader;
 use crate::link::{Frame, Inbox, Lane};
 use crate::message::api_versions::ApiVersionsRequest;
@@ -83,6 +84,7 @@ pub const TARGETS: &[Target] = &[
         "init_routed_producer",
         exchange::<InitRoutedProducerRequest>,
     ),
+    target("group_record", group_record),
     target("link_frame", link_frame),
     target("link_inbox", link_inbox),
     target("list_offsets", exchange::<ListOffsetsRequest>),
@@ -182,6 +184,26 @@ pub fn cluster_metadata(input: &[u8]) {
     assert_eq!(again(&records), records);
     let restored = ClusterImage::default().with(&again(&image.to_records()));
     assert_eq!(restored, Ok(image));
+}
+
+/// Decodes a record of `__consumer_offsets`, as a tombstone and with a value: the first byte says how long the key is.
+pub fn group_record(input: &[u8]) {
+    let Some((&length, rest)) = input.split_first() else {
+        return;
+    };
+    let Some((key, value)) = rest.split_at_checked(usize::from(length)) else {
+        return;
+    };
+    let (key, value) = (Bytes::copy_from_slice(key), Bytes::copy_from_slice(value));
+    for value in [None, Some(&value)] {
+        let Ok(Some(record)) = GroupRecord::decode(&key, value) else {
+            continue;
+        };
+        let key = record.key_bytes().expect("its texts were read");
+        let value = record.value_bytes().expect("its texts were read");
+        let again = GroupRecord::decode(&key, value.as_ref());
+        assert_eq!(again, Ok(Some(record)));
+    }
 }
 
 /// Splits bytes into frames, in pieces of a size the first byte chooses, and decodes each as a request.

@@ -21,6 +21,7 @@ pub mod frame;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod group;
+pub mod group_record;
 pub mod header;
 pub mod identifiers;
 pub mod limits;

@@ -14,6 +14,7 @@ use keylane_protocol::consumer_protocol::{
     ConsumerProtocolAssignment, ConsumerProtocolSubscription,
 };
 use keylane_protocol::fuzzing::RESPONSE;
+use keylane_protocol::group_record::GroupRecord;
 use keylane_protocol::limits::{DECODE_ALLOCATION_BYTES_EXTRA, DECODE_ALLOCATION_FACTOR};
 use keylane_protocol::link::Frame;
 use keylane_protocol::message::api_versions::ApiVersionsRequest;
@@ -364,6 +365,56 @@ fn link_frames_full_of_empty_sub_batches_and_outcomes_stay_within_the_bound() {
         }
     }
     assert!(tally.share_most > 0.05, "{}", tally.share_most);
+}
+
+/// Returns key and value of each record of a group in the corpus of the fuzz target.
+fn group_records() -> Vec<(Bytes, Bytes)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/group_record");
+    let files = folder.read_dir().expect("in the corpus");
+    let inputs = files.map(|file| std::fs::read(file.expect("an entry").path()).expect("readable"));
+    inputs
+        .map(|input| {
+            let length = usize::from(input[0]);
+            let input = Bytes::from(input);
+            (input.slice(1..=length), input.slice(1 + length..))
+        })
+        .collect()
+}
+
+impl Tally {
+    /// Decodes a record of a group and holds what was allocated against the bound.
+    fn check_group_record(&mut self, key: &Bytes, value: &Bytes) {
+        let length = key.len() + value.len();
+        self.measure(length, || GroupRecord::decode(key, Some(value)).is_ok());
+    }
+}
+
+#[test]
+fn damaged_records_of_groups_stay_within_the_bound() {
+    let mut tally = Tally::default();
+    for (key, value) in group_records() {
+        for end in 0..value.len() {
+            tally.check_group_record(&key, &value.slice(..end));
+            for claim in CLAIMS {
+                let mut damaged = value.to_vec();
+                damaged.splice(
+                    end..value.len().min(end + claim.len()),
+                    claim.iter().copied(),
+                );
+                tally.check_group_record(&key, &damaged.into());
+            }
+        }
+        for claim in [[1, 0, 0, 1], [2, 0, 0, 1]] {
+            for at in (2..value.len()).step_by(3) {
+                // A list of as many of the smallest elements as there are bytes for.
+                let mut input = value[..at].to_vec();
+                input.extend_from_slice(&claim);
+                input.resize(1 << 20, 0);
+                tally.check_group_record(&key, &input.into());
+            }
+        }
+    }
+    assert!(tally.inputs > 5000 && tally.decoded > 100);
 }
 
 /// Returns how many bytes are allocated for each byte of a routed batch that is split, and into how many parts.

@@ -191,7 +191,7 @@ impl Encoder {
         });
     }
 
-    /// Writes a tagged field: tag, size, and the value that `encode` writes, which must not contain records.
+    /// Writes a tagged field: tag, size, and the value that `encode` writes.
     pub(crate) fn put_tagged(
         &mut self,
         tag: u32,
@@ -199,15 +199,18 @@ impl Encoder {
     ) -> Result<(), EncodeError> {
         self.put_unsigned_varint(tag);
         let start = self.buffer.len();
+        let start_length = self.len();
         let inserts = self.inserts.len();
         encode(self)?;
-        assert_eq!(self.inserts.len(), inserts, "tagged fields hold no records");
         let end = self.buffer.len();
-        let size = end - start;
+        let size = self.len() - start_length;
         let size = u32::try_from(size).map_err(|_| EncodeError::TooLong { length: size })?;
         self.put_unsigned_varint(size);
         let size_length = self.buffer.len() - end;
         self.buffer[start..].rotate_right(size_length);
+        for insert in &mut self.inserts[inserts..] {
+            insert.at += size_length;
+        }
         Ok(())
     }
 
