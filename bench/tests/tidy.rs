@@ -53,11 +53,12 @@ const LAYERS: &[Layer] = &[
         modules: &[
             "broker/src/partition.rs",
             "broker/src/partition/",
+            "broker/src/groups",
             "broker/src/topics",
             "broker/src/topic_settings",
         ],
         forbidden: &["rand", "crate::handler", "crate::server", "crate::shard"],
-        reason: "partitions and topics are decided without I/O, clock or randomness",
+        reason: "partitions, groups and topics are decided without I/O, clock or randomness",
     },
     Layer {
         modules: &["broker/src/groups/classic"],

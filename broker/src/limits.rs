@@ -142,6 +142,32 @@ pub(crate) const GROUP_MEMBER_ID_PREFIX_BYTES_MAX: usize = 255;
 /// What a client says about why it joins or leaves is cut to so many bytes, as Kafka's clients do.
 pub(crate) const GROUP_REASON_BYTES_MAX: usize = 255;
 
+/// The most bytes of a batch of records about groups; a change that needs more is refused. The topic that takes them needs
+/// a `max.message.bytes` of as much. The largest group fits.
+pub const GROUP_BATCH_BYTES_MAX: usize = 32 << 20;
+
+/// The most bytes that the records of a stored batch about groups may have when they are decompressed: ours never are.
+pub(crate) const GROUP_BATCH_DECOMPRESSED_BYTES_MAX: usize = 64 << 20;
+
+/// The longest id of a group; a commit for a longer one is refused. Kafka has no bound but the codec's.
+pub const GROUP_ID_BYTES_MAX: usize = 1000;
+
+/// The most bytes of what a client keeps with a committed offset; more is refused. Kafka's `offset.metadata.max.bytes`.
+pub const OFFSET_METADATA_BYTES_MAX: usize = 4096;
+
+/// The most groups whose offsets a partition of `__consumer_offsets` holds; at the bound new groups are refused.
+pub const OFFSET_GROUPS_MAX: usize = 100_000;
+
+/// The most committed offsets in a partition of `__consumer_offsets`; at the bound those of new partitions are refused.
+pub const OFFSETS_MAX: usize = 500_000;
+
+/// About how many bytes of memory the committed offsets of a partition of `__consumer_offsets` take at most; at the bound
+/// commits are refused that need more.
+pub const OFFSETS_BYTES_MAX: usize = 256 << 20;
+
+/// The most tombstones of committed offsets that are made at once; who deletes or expires more comes again.
+pub const OFFSET_TOMBSTONES_AT_ONCE: usize = 1000;
+
 /// Bounds that a deployment may want to change, besides those of client connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
