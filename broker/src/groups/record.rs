@@ -172,8 +172,10 @@ mod tests {
         RecordBatch::check_stored(bytes.into()).expect("sound")
     }
 
-    /// Returns a batch of raw keys and values.
-    fn raw(records: &[(Option<&[u8]>, Option<&[u8]>)]) -> Bytes {
+    type RawRecord<'a> = (Option<&'a [u8]>, Option<&'a [u8]>);
+
+    /// Returns a batch of keys and values.
+    fn raw(records: &[RawRecord<'_>]) -> Bytes {
         let mut builder = RecordBatchBuilder::with_capacity(0);
         for &(key, value) in records {
             builder.append(&NewRecord {
