@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use bytestring::ByteString;
 
+use crate::group::{Generation, GroupEpoch, MemberEpoch};
 use crate::identifiers::{PartitionIndex, TopicId};
 use crate::offset::{LeaderEpoch, Offset};
 use crate::primitive::wire::Wire;
@@ -57,7 +58,7 @@ message! {
         /// What kind of clients they are, such as `consumer`; empty when only offsets are kept.
         protocol_type: ByteString,
         /// How often the group has been formed anew.
-        generation: i32,
+        generation: Generation,
         /// The assignor that the members agreed upon.
         protocol: Option<ByteString>,
         /// The member that assigns.
@@ -95,7 +96,7 @@ message! {
     /// The epoch of a consumer group.
     pub struct ConsumerGroupMetadataValue {
         /// The group epoch.
-        epoch: i32,
+        epoch: GroupEpoch,
     }
     tagged {
         /// Stands for the metadata of all topics subscribed to; 0 means that it is not known.
@@ -195,7 +196,7 @@ message! {
     /// The epoch that an assignment was made for.
     pub struct ConsumerGroupTargetAssignmentMetadataValue {
         /// The assignment epoch.
-        assignment_epoch: i32,
+        assignment_epoch: GroupEpoch,
     }
     tagged {
         /// When it was made, in milliseconds since 1970; 0 means unknown.
@@ -225,9 +226,9 @@ message! {
     /// What a member has.
     pub struct ConsumerGroupCurrentMemberAssignmentValue {
         /// The epoch it has reached.
-        member_epoch: i32,
+        member_epoch: MemberEpoch,
         /// The epoch before, with which it comes again if the answer was lost.
-        previous_member_epoch: i32,
+        previous_member_epoch: MemberEpoch,
         /// Its state, by Kafka's number.
         state: i8,
         /// What it has.
@@ -247,7 +248,7 @@ message! {
     }
     tagged {
         /// In which epoch each partition was assigned, in the order of the partitions (KIP-1251).
-        0: assignment_epochs: Option<Vec<i32>> [0..],
+        0: assignment_epochs: Option<Vec<MemberEpoch>> [0..],
     }
 }
 

@@ -5,6 +5,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::group::{Generation, GroupEpoch, MemberEpoch};
 use crate::identifiers::PartitionIndex;
 use crate::message::sample::Choices;
 use crate::offset::{LeaderEpoch, Offset};
@@ -174,7 +175,7 @@ fn a_tombstone_has_a_key_and_no_value() {
 fn group_metadata() -> GroupMetadataValue {
     GroupMetadataValue {
         protocol_type: "consumer".into(),
-        generation: 3,
+        generation: Generation(3),
         protocol: Some("range".into()),
         leader: Some("m".into()),
         current_state_timestamp: 17,
@@ -277,7 +278,7 @@ fn a_consumer_group_and_its_member_have_the_published_bytes() {
         group: group.clone(),
     };
     let epoch = ConsumerGroupMetadataValue {
-        epoch: 12,
+        epoch: GroupEpoch(12),
         metadata_hash: 0,
     };
     check(
@@ -313,8 +314,8 @@ fn a_consumer_group_and_its_member_have_the_published_bytes() {
         ),
     );
     let current = ConsumerGroupCurrentMemberAssignmentValue {
-        member_epoch: 12,
-        previous_member_epoch: 11,
+        member_epoch: MemberEpoch(12),
+        previous_member_epoch: MemberEpoch(11),
         state: 1,
         assigned_partitions: vec![CurrentPartitions {
             topic_id: TopicId([9; 16]),
