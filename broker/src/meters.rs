@@ -154,11 +154,13 @@ impl Meters {
 impl ListenerMeters {
     fn new(node: &str, listener: &'static str) -> Self {
         let node = node.to_owned();
-        let requests = APIS.iter().map(|api| {
-            histogram!(
+        let requests = APIS.iter().map(|api| match api.offered {
+            Some(_) => histogram!(
                 "keylane_request_seconds",
                 "node" => node.clone(), "listener" => listener, "api" => api.name
-            )
+            ),
+            // Nobody asks, so a scrape need not show it.
+            None => Histogram::noop(),
         });
         Self {
             open: gauge!("keylane_connections", "node" => node.clone(), "listener" => listener),

@@ -62,11 +62,13 @@ pub(crate) struct UplinkLevels {
 impl Meters {
     pub(crate) fn new(node: String) -> Self {
         described::describe();
-        let requests = APIS.iter().map(|api| {
-            histogram!(
+        let requests = APIS.iter().map(|api| match api.offered {
+            Some(_) => histogram!(
                 "keylane_request_seconds",
                 "node" => node.clone(), "listener" => "kafka", "api" => api.name
-            )
+            ),
+            // Nobody asks, so a scrape need not show it.
+            None => Histogram::noop(),
         });
         let queue =
             |stage| gauge!("keylane_queue_length", "node" => node.clone(), "stage" => stage);

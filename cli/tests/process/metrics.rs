@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use keylane_protocol::api::APIS;
 use serde_json::Value;
 
 use crate::admin::{admin_of, get};
@@ -92,6 +93,18 @@ impl Scrape {
                 Some(&all.1),
                 self.samples.get(&(format!("{name}_count"), labels))
             );
+        }
+    }
+
+    /// Checks that no API is told of that the codec has and nobody serves.
+    fn check_apis(&self) {
+        let told = self
+            .samples
+            .keys()
+            .filter_map(|(_, labels)| labels.get("api"));
+        for name in told {
+            let api = APIS.iter().find(|api| api.name == name);
+            assert!(api.is_some_and(|api| api.offered.is_some()), "{name}");
         }
     }
 
@@ -264,6 +277,7 @@ fn a_broker_counts_what_is_produced_and_read() {
     assert!(scrape.sum("keylane_sent_bytes_total", &node) > bytes);
     let fsync = [("topic", "orders"), ("durability", "fsync")];
     scrape.check("keylane_topic_durability", &fsync, 1.0);
+    scrape.check_apis();
     let produced = [("listener", "kafka"), ("api", "Produce")];
     assert!(scrape.sum("keylane_request_seconds_count", &produced) >= 1.0);
     scrape.check(
@@ -317,6 +331,7 @@ fn a_router_counts_what_passes_and_what_it_asks_of_brokers() {
     assert!(scrape.sum("keylane_uplink_up", &[("broker", "1")]) >= 1.0);
     scrape.check("keylane_connections", &[], 0.0);
     scrape.check("keylane_uplink_in_flight", &[], 0.0);
+    scrape.check_apis();
     assert!(scrape.sum("keylane_request_seconds_count", &[("api", "Fetch")]) >= 1.0);
     let behind = Scrape::of(&broker);
     behind.check("keylane_appended_records_total", &[], 1000.0);
