@@ -214,4 +214,9 @@ fn a_description_shows_subscriptions_of_a_stable_group_only() {
     assert_eq!(&member.assignment[..], b"work 0");
     fixture.join(request());
     assert_eq!(fixture.group.describe().state.name(), "PreparingRebalance");
+    fixture.join(known(&joined[0].member_id));
+    let described = fixture.group.describe();
+    assert_eq!(described.state.name(), "CompletingRebalance");
+    let mut members = described.members.iter();
+    assert!(members.all(|member| member.assignment.is_empty()));
 }

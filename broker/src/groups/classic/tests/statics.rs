@@ -225,6 +225,36 @@ fn who_comes_back_twice_is_fenced_once() {
     fixture.joined(second);
 }
 
+#[test]
+fn who_came_back_while_a_record_failed_has_a_record_of_its_own() {
+    let (mut fixture, ..) = pair();
+    let first = fixture.join(fixed("one"));
+    let second = fixture.join(fixed("two"));
+    assert_eq!(fixture.persists.len(), 1);
+    fixture.persist_failed(ErrorCode::CoordinatorNotAvailable);
+    assert_eq!(fixture.refused(first), ErrorCode::CoordinatorNotAvailable);
+    assert!(fixture.joins.is_empty());
+    fixture.persisted();
+    fixture.joined(second);
+}
+
+#[test]
+fn a_static_member_that_came_back_has_to_sync_in_the_time_of_the_one_before() {
+    let mut fixture = Fixture::new();
+    let joined = fixture.gather(vec![fixed("one"), fixed("two")]);
+    fixture.sync(&joined[0], &[]);
+    fixture.persisted();
+    let caller = fixture.join(fixed("two"));
+    fixture.persisted();
+    let after = fixture.joined(caller);
+    fixture.causes.clear();
+    fixture.live(&[&joined[0], &after], REBALANCE_MS - 1);
+    assert!(fixture.causes.is_empty());
+    fixture.pass(1);
+    assert_eq!(fixture.causes, [RebalanceCause::SyncOverdue]);
+    assert_eq!(fixture.heartbeat(&after), Err(ErrorCode::UnknownMemberId));
+}
+
 /// A record of all members for each of them would be a million entries.
 #[test]
 fn a_thousand_static_members_that_restart_together_share_two_records() {
