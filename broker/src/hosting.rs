@@ -357,9 +357,16 @@ impl HostingThread {
             self.maker.table.close(partition);
             let (closed, until_closed) = oneshot::channel();
             self.tell(partition, ShardRequest::Close { partition, closed })?;
-            until_closed
-                .blocking_recv()
-                .map_err(|_| HostingError::Stopping)?;
+            // A request that reaches a mailbox as it closes lies there for as long as there are senders, such as this one.
+            let ended = self.shard(partition).closed();
+            let answer = threads::block_on(async {
+                tokio::select! {
+                    biased;
+                    answer = until_closed => answer.ok(),
+                    () = ended => None,
+                }
+            });
+            answer.ok_or(HostingError::Stopping)?;
         }
         threads::block_on(self.writer.forget(open)).map_err(|_| HostingError::Stopping)?;
         self.recovered.retain(|id, _| id.topic_id != topic_id);
@@ -371,9 +378,12 @@ impl HostingThread {
     }
 
     fn tell(&self, partition: TopicPartition, request: ShardRequest) -> Result<(), HostingError> {
-        self.shards[shard_of(partition, self.shards.len())]
-            .blocking_send(request)
-            .map_err(|_| HostingError::Stopping)
+        let sent = self.shard(partition).blocking_send(request);
+        sent.map_err(|_| HostingError::Stopping)
+    }
+
+    fn shard(&self, partition: TopicPartition) -> &mpsc::Sender<ShardRequest> {
+        &self.shards[shard_of(partition, self.shards.len())]
     }
 }
 

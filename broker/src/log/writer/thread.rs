@@ -80,7 +80,12 @@ impl WriterHandle {
             .send(Command::Forget { partitions, done })
             .await
             .map_err(|_| WriterStopped)?;
-        forgotten.await.map_err(|_| WriterStopped)
+        // What is sent as the writer ends may lie in the channel for as long as this handle is there.
+        tokio::select! {
+            biased;
+            forgotten = forgotten => forgotten.map_err(|_| WriterStopped),
+            () = self.commands.closed() => Err(WriterStopped),
+        }
     }
 
     /// Returns what tells how many commands wait; it keeps the writer no longer than its handles do.
